@@ -1,0 +1,1 @@
+"""OmniNode: the performance and reliability layer for systems built from LLM agents."""

@@ -1,0 +1,1 @@
+"""What the rows say afterwards: agents, recommendations, trends, errors, costs."""

@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, time, deadlines, ids, events, concurrency, usage. Standard library only."""

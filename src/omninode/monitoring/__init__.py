@@ -1,0 +1,1 @@
+"""What is measured while it runs: phases, resources, thresholds, alerts, and the writer that turns events into rows."""

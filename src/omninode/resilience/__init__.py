@@ -1,0 +1,1 @@
+"""Calls that survive faults: breakers, retries, budgets, deadlines, bulkheads, fallbacks, composed by one Policy."""

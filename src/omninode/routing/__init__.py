@@ -1,0 +1,1 @@
+"""Which deployment answers a model call: choice, admission, caches, single flight."""

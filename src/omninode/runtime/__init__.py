@@ -1,0 +1,1 @@
+"""Settings into objects: the one place that reads the environment and builds everything."""

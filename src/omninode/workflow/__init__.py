@@ -1,0 +1,1 @@
+"""The main job: seven phases from a prompt to a report."""
