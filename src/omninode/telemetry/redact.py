@@ -1,0 +1,71 @@
+"""Taking secrets out of whatever is about to be written or shown.
+
+A value under a telling key (`api_key`, `authorization`, …) goes whatever it looks like; every other text passes the
+one table of secret patterns, `validation.secrets`.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["REDACTED", "redact", "redact_error", "redact_text"]
+
+REDACTED = "[redacted]"
+_SECRET_KEY = re.compile(
+    r"(?:^|[_\-.])(?:api_?key|access_?key|secret(?:_?key)?|secret_?access_?key|password|passwd|pwd|passphrase|token"
+    r"|auth|authorization|cookie|set_cookie|credentials?|private_?key|client_?secret|session_?key|signature|dsn)$"
+)
+_KEYED = re.compile(r"(\b(?:sk|pk|ghp|xox[abp])[-_]|Bearer\s+)[A-Za-z0-9_\-]{12,}")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# What is deeper is cut off: telemetry is shallow, and a structure that holds itself must end somewhere.
+_DEPTH = 12
+
+
+def redact(value: Any, *, text: Callable[[str], str] | None = None) -> Any:  # Any: whatever JSON can hold, and more
+    """`value` with every secret replaced; mappings, sequences and sets are copied, other objects become text.
+
+    Numbers, booleans and None pass unchanged. `text` replaces the redaction of strings (`redact_text`).
+    """
+    return _redact(value, text or redact_text, _DEPTH)
+
+
+def redact_text(text: str) -> str:
+    """`text` with everything that looks like a secret replaced."""
+    return _KEYED.sub(r"\1[redacted]", text)
+
+
+def redact_error(error: BaseException) -> str:
+    """The traceback of `error` with its causes, as text, with secrets replaced."""
+    return redact_text("".join(traceback.format_exception(error)))
+
+
+def _redact(value: Any, text: Callable[[str], str], depth: int) -> Any:  # Any: as in `redact`
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return text(bytes(value).decode("utf-8", "replace"))
+    if isinstance(value, BaseException):
+        return text(f"{type(value).__name__}: {value}")
+    return _redact_parts(value, text, depth)
+
+
+def _redact_parts(value: Any, text: Callable[[str], str], depth: int) -> Any:  # Any: as in `redact`
+    if depth <= 0:
+        return "[too deep]"
+    if isinstance(value, Mapping):
+        return {
+            text(str(key)): REDACTED if item and _is_secret_key(str(key)) else _redact(item, text, depth - 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redact(item, text, depth - 1) for item in value]
+    return text(str(value))
+
+
+def _is_secret_key(key: str) -> bool:
+    return _SECRET_KEY.search(_CAMEL.sub("_", key).lower().replace(" ", "_").replace("-", "_")) is not None
