@@ -1,0 +1,347 @@
+"""The one pool: connections with a deadline on every wait, and statements by name.
+
+A first-come-first-served semaphore as large as the pool stands in front of it, so that waiting is fair, has a deadline
+and can be measured; behind it the driver's pool only ever has to connect, never to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import orjson
+
+from omninode.core.clock import Clock, SystemClock
+from omninode.core.errors import DatabaseError, DatabaseUnavailableError, DefectError, PoolExhaustedError
+from omninode.core.events import EventSink, MetricRecorded, NullSink
+from omninode.storage.config import ConnectionConfig, PoolConfig
+from omninode.storage.failures import translated
+from omninode.storage.queries import Queries
+from omninode.storage.session import Session
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    from omninode.storage.session import Row
+
+__all__ = ["Database", "DatabaseStatistics", "connect"]
+
+_WAITS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseStatistics:
+    """The pool now, and since it was opened. Waits are those of the last 1,000 acquisitions."""
+
+    size: int
+    open: int
+    in_use: int
+    waiting: int
+    acquired: int
+    timeouts: int
+    discarded: int
+    wait_p50_ms: float
+    wait_p99_ms: float
+    oldest_use_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    since: float
+    doing: str
+
+
+class Database:
+    """One database through one pool; open it with `async with Database.open(config) as database`.
+
+    Safe to use from any number of tasks of one event loop. Waiting for a connection ends in PoolExhaustedError after
+    `acquire_timeout_s`; a server that cannot be reached is DatabaseUnavailableError, which is retryable.
+    """
+
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        *,
+        pool: PoolConfig | None = None,
+        clock: Clock | None = None,
+        sink: EventSink | None = None,
+    ) -> None:
+        self.config = config
+        self.pool = pool or PoolConfig()
+        self.queries = Queries()
+        self._clock = clock or SystemClock()
+        self._sink = sink or NullSink()
+        self._driver_pool: asyncpg.Pool[Row] | None = None
+        self._free = asyncio.Semaphore(self.pool.size)
+        self._uses: dict[int, _Use] = {}
+        self._numbers = itertools.count(1)
+        self._idle_since: dict[int, float] = {}
+        self._waits: deque[float] = deque(maxlen=_WAITS_KEPT)
+        self._waiting = self._acquired = self._timeouts = self._discarded = 0
+
+    @classmethod
+    def open(
+        cls,
+        config: ConnectionConfig | str,
+        *,
+        pool_size: int = 10,
+        pool: PoolConfig | None = None,
+        clock: Clock | None = None,
+        sink: EventSink | None = None,
+    ) -> Database:
+        """A database to enter with `async with`; `config` may be a URL, and `pool` overrides `pool_size`."""
+        chosen = ConnectionConfig.from_url(config) if isinstance(config, str) else config
+        return cls(chosen, pool=pool or PoolConfig(size=pool_size), clock=clock, sink=sink)
+
+    async def __aenter__(self) -> Database:
+        await self.start()
+        try:
+            await self.ping()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Make the pool without connecting; a server that is away is noticed by the first statement."""
+        if self._driver_pool is None:
+            self._driver_pool = await asyncpg.create_pool(
+                min_size=0,
+                max_size=self.pool.size,
+                max_inactive_connection_lifetime=self.pool.idle_lifetime_s,
+                init=prepare_codecs,
+                **connect_arguments(self.config, self.pool),
+            )
+
+    async def close(self, *, timeout_s: float = 5.0) -> None:
+        """Wait up to `timeout_s` for connections in use, then close all. Closing twice is harmless."""
+        pool, self._driver_pool = self._driver_pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await pool.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
+
+    @asynccontextmanager
+    async def acquire(self, *, timeout_s: float | None = None, doing: str = "a statement") -> AsyncIterator[Session]:
+        """A connection for the body; raises PoolExhaustedError when none comes free in time.
+
+        `doing` names the holder in that error for others. Errors of the driver leave the body translated.
+        """
+        patience = self.pool.acquire_timeout_s if timeout_s is None else timeout_s
+        await self._enter(patience, doing)
+        number = next(self._numbers)
+        self._uses[number] = _Use(self._clock.monotonic(), doing)
+        try:
+            with translated(doing):
+                proxy = await self._checkout(doing)
+                try:
+                    yield Session(proxy, self.queries)
+                finally:
+                    await self._give_back(proxy)
+        finally:
+            del self._uses[number]
+            self._free.release()
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, timeout_s: float | None = None, doing: str = "a transaction"
+    ) -> AsyncIterator[Session]:
+        """A connection inside a transaction: committed when the body ends, rolled back when it raises."""
+        async with self.acquire(timeout_s=timeout_s, doing=doing) as session, session.transaction():
+            yield session
+
+    async def fetch(self, name: str, *args: object) -> list[Row]:
+        """All rows of the statement `name` ('file.statement' in storage/queries)."""
+        async with self.acquire(doing=name) as session:
+            return await session.fetch(name, *args)
+
+    async def fetchrow(self, name: str, *args: object) -> Row | None:
+        """The first row of the statement, or None when there is none."""
+        async with self.acquire(doing=name) as session:
+            return await session.fetchrow(name, *args)
+
+    # Any: the type of the first column of a statement known by name.
+    async def fetchval(self, name: str, *args: object) -> Any:
+        """The first column of the first row, or None when there is no row."""
+        async with self.acquire(doing=name) as session:
+            return await session.fetchval(name, *args)
+
+    async def execute(self, name: str, *args: object) -> int:
+        """Run the statement; how many rows it touched."""
+        async with self.acquire(doing=name) as session:
+            return await session.execute(name, *args)
+
+    async def ping(self) -> float:
+        """Milliseconds of one round trip, connection included when there is none yet."""
+        before = self._clock.monotonic()
+        await self.fetchval("storage.ping")
+        return (self._clock.monotonic() - before) * 1000
+
+    def statistics(self) -> DatabaseStatistics:
+        """The pool now."""
+        now = self._clock.monotonic()
+        waits = sorted(self._waits)
+        return DatabaseStatistics(
+            size=self.pool.size,
+            open=self._driver_pool.get_size() if self._driver_pool is not None else 0,
+            in_use=len(self._uses),
+            waiting=self._waiting,
+            acquired=self._acquired,
+            timeouts=self._timeouts,
+            discarded=self._discarded,
+            wait_p50_ms=_quantile(waits, 0.50) * 1000,
+            wait_p99_ms=_quantile(waits, 0.99) * 1000,
+            oldest_use_s=max((now - use.since for use in self._uses.values()), default=0.0),
+        )
+
+    async def _enter(self, patience_s: float, doing: str) -> None:
+        before = self._clock.monotonic()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._free.acquire()
+        except TimeoutError:
+            self._timeouts += 1
+            raise self._exhausted(patience_s, doing) from None
+        finally:
+            self._waiting -= 1
+        self._waits.append(self._clock.monotonic() - before)
+        self._acquired += 1
+
+    def _exhausted(self, patience_s: float, doing: str) -> PoolExhaustedError:
+        self._sink.emit(MetricRecorded(metric="pool_timeouts", value=1.0, ok=False))
+        oldest = min(self._uses.values(), key=lambda use: use.since, default=None)
+        holder = None if oldest is None else f"{oldest.doing} for {self._clock.monotonic() - oldest.since:.1f} s"
+        return PoolExhaustedError(
+            f"{doing}: no database connection came free within {patience_s:.1f} s; {len(self._uses)} of "
+            f"{self.pool.size} are in use, the oldest by {holder}; raise CONNECTION_POOL_SIZE or shorten what holds them",
+            size=self.pool.size,
+            in_use=len(self._uses),
+            oldest_holder=holder,
+        )
+
+    async def _checkout(self, doing: str) -> PoolConnectionProxy[Row]:
+        """A connection that answers: one that was idle for long is asked first, and replaced when it does not."""
+        pool = self._driver_pool
+        if pool is None:
+            raise DefectError(f"{doing}: the database is not open; use `async with Database.open(…)`")
+        while True:
+            proxy = await self._connected(pool, doing)
+            idle_since = self._idle_since.pop(proxy.get_server_pid(), None)
+            if idle_since is None or self._clock.monotonic() - idle_since < self.pool.idle_check_s:
+                return proxy
+            if await self._answers(proxy):
+                return proxy
+            self._discarded += 1
+            proxy.terminate()
+            await pool.release(proxy)
+
+    async def _connected(self, pool: asyncpg.Pool[Row], doing: str) -> PoolConnectionProxy[Row]:
+        try:
+            return await pool.acquire(timeout=self.pool.connect_timeout_s + 1.0)
+        except (OSError, TimeoutError) as error:
+            raise DatabaseUnavailableError(
+                f"{doing}: no connection to {self.config.display}: {_reason(error)}; is the server running?"
+            ) from error
+        except asyncpg.InvalidPasswordError as error:
+            raise DatabaseError(
+                f"{doing}: {self.config.display} refuses the password; check POSTGRES_USER and POSTGRES_PASSWORD",
+                sqlstate=error.sqlstate,
+            ) from error
+
+    async def _answers(self, proxy: PoolConnectionProxy[Row]) -> bool:
+        try:
+            await proxy.fetchval(self.queries.text("storage.ping"), timeout=self.pool.connect_timeout_s)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            return False
+        return True
+
+    async def _give_back(self, proxy: PoolConnectionProxy[Row]) -> None:
+        pool = self._driver_pool
+        if pool is None:
+            proxy.terminate()
+            return
+        if not proxy.is_closed():
+            if len(self._idle_since) > 4 * self.pool.size:  # connections the driver closed by itself
+                self._idle_since.clear()
+            self._idle_since[proxy.get_server_pid()] = self._clock.monotonic()
+        await pool.release(proxy, timeout=self.pool.connect_timeout_s)
+
+
+def connect_arguments(config: ConnectionConfig, pool: PoolConfig) -> dict[str, Any]:
+    """What the driver needs to connect. Any: it is the driver's own list of keywords."""
+    arguments: dict[str, Any] = {
+        "host": config.host,
+        "port": config.port,
+        "user": config.user,
+        "password": config.password,
+        "database": config.database,
+        "timeout": pool.connect_timeout_s,
+        "command_timeout": pool.statement_timeout_s + 5.0,
+        "statement_cache_size": 0 if pool.is_behind_pooler else 200,
+    }
+    if not config.is_socket:
+        arguments["ssl"] = config.ssl_mode
+    if not pool.is_behind_pooler:
+        arguments["server_settings"] = {
+            "application_name": "omninode",
+            "statement_timeout": str(round(pool.statement_timeout_s * 1000)),
+            "lock_timeout": str(round(pool.lock_timeout_s * 1000)),
+            "idle_in_transaction_session_timeout": "60000",
+            "timezone": "UTC",
+        }
+    return arguments
+
+
+async def connect(config: ConnectionConfig, *, pool: PoolConfig | None = None) -> asyncpg.Connection[Row]:
+    """One connection of its own, outside the pool, for migrations and tools; the caller closes it."""
+    try:
+        connection: asyncpg.Connection[Row] = await asyncpg.connect(**connect_arguments(config, pool or PoolConfig()))
+    except (OSError, TimeoutError) as error:
+        raise DatabaseUnavailableError(
+            f"no connection to {config.display}: {_reason(error)}; is the server running?"
+        ) from error
+    await prepare_codecs(connection)
+    return connection
+
+
+async def prepare_codecs(connection: asyncpg.Connection[Row]) -> None:
+    """JSON columns as Python values, in the binary form that COPY needs too (a version byte, then text)."""
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_encode_jsonb, decoder=_decode_jsonb, format="binary"
+    )
+    await connection.set_type_codec(
+        "json", schema="pg_catalog", encoder=orjson.dumps, decoder=orjson.loads, format="binary"
+    )
+
+
+def _encode_jsonb(value: object) -> bytes:
+    return b"\x01" + orjson.dumps(value)
+
+
+def _decode_jsonb(data: bytes) -> object:
+    return orjson.loads(memoryview(data)[1:])
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0

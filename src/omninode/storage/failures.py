@@ -1,0 +1,64 @@
+"""What a driver's error means: the database is away, try again, or the statement is at fault.
+
+Decided by SQLSTATE (PostgreSQL manual, appendix A) and by class, never by message text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from omninode.core.errors import DatabaseError, DatabaseUnavailableError, OmniNodeError
+
+__all__ = ["as_database_error", "is_data_error", "translated"]
+
+# 08 connection; 53 out of disk, memory or connections; 57P01-57P03 shut down, crashed, starting up.
+_UNAVAILABLE_CLASSES = ("08", "53")
+_UNAVAILABLE = {"57P01", "57P02", "57P03"}
+# Serialisation failure, deadlock, lock not available: the same transaction may succeed when repeated.
+_REPEATABLE = {"40001", "40P01", "55P03"}
+# 22 data exception, 23 integrity constraint: the row is at fault, and would be again.
+_DATA_CLASSES = ("22", "23")
+
+# What reaches us besides PostgresError: the driver's own state errors (it raises InternalClientError after the
+# server was killed under it) and the socket's.
+_LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+
+
+def as_database_error(error: BaseException, *, doing: str) -> DatabaseError | None:
+    """`error` as one of ours, or None when it is not about the database."""
+    if isinstance(error, OmniNodeError):
+        return None
+    if isinstance(error, asyncpg.PostgresError):
+        return _from_server(error, doing)
+    if isinstance(error, _LOST):
+        return DatabaseUnavailableError(f"{doing}: the connection to the database was lost ({error})")
+    return None
+
+
+def _from_server(error: asyncpg.PostgresError, doing: str) -> DatabaseError:
+    code = error.sqlstate or ""
+    text = f"{doing}: the database answered {code or 'an error'}: {error}"
+    if code in _UNAVAILABLE or code.startswith(_UNAVAILABLE_CLASSES):
+        return DatabaseUnavailableError(text, sqlstate=code)
+    return DatabaseError(text, sqlstate=code or None, retryable=code in _REPEATABLE)
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether the rows are at fault, so that writing them again would fail again."""
+    code = getattr(error, "sqlstate", None)
+    return isinstance(code, str) and code.startswith(_DATA_CLASSES)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Run the body; what the driver raises comes out as DatabaseError, from its cause."""
+    try:
+        yield
+    except (asyncpg.PostgresError, *_LOST) as error:
+        ours = as_database_error(error, doing=doing)
+        if ours is None:
+            raise
+        raise ours from error

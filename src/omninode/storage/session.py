@@ -1,0 +1,85 @@
+"""One connection in use: named statements on it, and the driver's connection for the bulk paths of this room."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from omninode.core.errors import DatabaseUnavailableError, OmniNodeError
+from omninode.storage.failures import translated
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+    from omninode.storage.queries import Queries
+
+    # Any: a column holds whatever its statement selects.
+    Row = asyncpg.Record
+    DriverConnection = asyncpg.Connection[Row] | PoolConnectionProxy[Row]
+
+__all__ = ["Session"]
+
+
+class Session:
+    """Named statements on one connection; not to be used by two tasks at once.
+
+    Every method raises DatabaseUnavailableError when the connection is lost and DatabaseError when the server refuses
+    the statement. `driver` is asyncpg's connection; only this room uses it.
+    """
+
+    __slots__ = ("_queries", "driver")
+
+    def __init__(self, driver: DriverConnection, queries: Queries) -> None:
+        self.driver = driver
+        self._queries = queries
+
+    async def fetch(self, name: str, *args: object) -> list[Row]:
+        """All rows of the statement `name` ('file.statement')."""
+        text = self._queries.text(name)
+        async with _running(name):
+            return await self.driver.fetch(text, *args)
+
+    async def fetchrow(self, name: str, *args: object) -> Row | None:
+        """The first row, or None when there is none."""
+        text = self._queries.text(name)
+        async with _running(name):
+            return await self.driver.fetchrow(text, *args)
+
+    # Any: the type of the first column of a statement known by name.
+    async def fetchval(self, name: str, *args: object) -> Any:
+        """The first column of the first row, or None when there is no row."""
+        text = self._queries.text(name)
+        async with _running(name):
+            return await self.driver.fetchval(text, *args)
+
+    async def execute(self, name: str, *args: object) -> int:
+        """Run the statement; how many rows it touched (0 for a statement that touches none)."""
+        text = self._queries.text(name)
+        async with _running(name):
+            return touched(await self.driver.execute(text, *args))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Commit when the body ends, roll back when it raises; inside another transaction, a savepoint."""
+        with translated("transaction"):
+            async with self.driver.transaction():
+                yield
+
+
+def touched(status: str) -> int:
+    """The row count at the end of a command tag such as `INSERT 0 5`."""
+    tail = status.rpartition(" ")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+@asynccontextmanager
+async def _running(name: str) -> AsyncIterator[None]:
+    with translated(f"statement {name}"):
+        try:
+            yield
+        except TimeoutError as error:
+            if isinstance(error, OmniNodeError):
+                raise
+            raise DatabaseUnavailableError(f"statement {name}: the database does not answer") from error
