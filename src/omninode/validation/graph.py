@@ -1,0 +1,66 @@
+"""Dependencies as a graph: levels that can run at once, and the cycle when there is one. Nothing here recurses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from omninode.core.errors import InvalidArgumentError
+
+__all__ = ["find_cycle", "levels"]
+
+Edges = Mapping[str, Collection[str]]
+
+
+def levels(depends_on: Edges) -> tuple[tuple[str, ...], ...]:
+    """The nodes in layers: each depends only on layers before its own. Time and space linear in nodes and edges.
+
+    Dependencies on names that are not keys are ignored. Raises InvalidArgumentError, with the path, on a cycle.
+    """
+    layers, left = _peeled(depends_on)
+    if left:
+        path = " -> ".join(_walk(depends_on, left))
+        raise InvalidArgumentError(f"the tasks depend on each other in a circle ({path}); remove one dependency")
+    return tuple(layers)
+
+
+def find_cycle(depends_on: Edges) -> tuple[str, ...] | None:
+    """A cycle as its path, first node repeated at the end (each depends on the next); None when there is none."""
+    _, left = _peeled(depends_on)
+    return _walk(depends_on, left) if left else None
+
+
+def _peeled(depends_on: Edges) -> tuple[list[tuple[str, ...]], dict[str, int]]:
+    """Kahn's algorithm, layer by layer: the layers, and what could never be taken with its open dependencies."""
+    waiting = {node: len({name for name in names if name in depends_on}) for node, names in depends_on.items()}
+    dependents: dict[str, list[str]] = {}
+    for node, names in depends_on.items():
+        for name in dict.fromkeys(names):
+            if name in depends_on:
+                dependents.setdefault(name, []).append(node)
+    layers: list[tuple[str, ...]] = []
+    ready = [node for node, count in waiting.items() if count == 0]
+    while ready:
+        layers.append(tuple(ready))
+        ready = list(_released(ready, dependents, waiting))
+    return layers, waiting
+
+
+def _released(done: list[str], dependents: Mapping[str, list[str]], waiting: dict[str, int]) -> Iterator[str]:
+    for node in done:
+        del waiting[node]
+        for dependent in dependents.get(node, ()):
+            waiting[dependent] -= 1
+            if waiting[dependent] == 0:
+                yield dependent
+
+
+def _walk(depends_on: Edges, left: Collection[str]) -> tuple[str, ...]:
+    """Follow dependencies inside the remainder until a node repeats; every node there has one that also is there."""
+    node = next(iter(left))
+    seen: dict[str, int] = {}
+    path: list[str] = []
+    while node not in seen:
+        seen[node] = len(path)
+        path.append(node)
+        node = next(name for name in depends_on[node] if name in left)
+    return (*path[seen[node] :], node)

@@ -1,0 +1,109 @@
+"""The caps every input meets before anything is parsed, and what says that bytes are not text.
+
+Each check costs one pass in C over the bytes, so a hostile input is refused for less than it cost to send.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import cast
+
+from omninode.core.errors import InvalidArgumentError
+
+__all__ = ["Limits", "is_deeper", "nested_size", "not_text", "size_bytes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The largest input accepted; each value at least 1.
+
+    Attributes:
+        max_prompt_bytes: the prompt, in UTF-8.
+        max_item_bytes: one context item.
+        max_tasks_bytes: a task list that arrives as JSON text.
+        max_tasks: tasks in one list.
+        max_task_bytes: the description of one task.
+        max_depends_on: dependencies of one task.
+        max_chain: tasks in the longest chain of dependencies.
+        max_json_depth: brackets open at once.
+        max_keys: keys in all objects of a task list together.
+    """
+
+    max_prompt_bytes: int = 100_000
+    max_item_bytes: int = 1_000_000
+    max_tasks_bytes: int = 10_000_000
+    max_tasks: int = 1_000
+    max_task_bytes: int = 8_000
+    max_depends_on: int = 64
+    max_chain: int = 1_000
+    max_json_depth: int = 32
+    max_keys: int = 20_000
+
+    def __post_init__(self) -> None:
+        for each in fields(Limits):
+            value = getattr(self, each.name)
+            if value < 1:
+                raise InvalidArgumentError(f"{each.name} is {value}; choose at least 1")
+
+
+# orjson and pydantic recurse in C; both are safe far beyond this, but a user's policy may ask for anything.
+_NOT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'"[]{}')
+_OPENING = frozenset(b"[{")
+
+
+def size_bytes(text: str) -> int:
+    """The length of `text` in UTF-8; a lone surrogate counts as it would if it could be encoded."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def not_text(text: str) -> tuple[str, int] | None:
+    """The code and position of the first thing that no text holds (NUL, a lone surrogate); None for text."""
+    nul = text.find("\0")
+    if nul >= 0:
+        return "TEXT.NUL", nul
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return "TEXT.SURROGATE", error.start
+    return None
+
+
+def is_deeper(data: bytes, *, than: int) -> bool:
+    """Whether more than `than` brackets of the JSON text `data` are open at once, counted before it is parsed.
+
+    Brackets inside strings do not count.
+    """
+    if data.count(b"[") + data.count(b"{") <= than:
+        return False
+    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NOT_STRUCTURE)
+    depth = 0
+    for byte in b"".join(bare.split(b'"')[::2]):
+        depth += 1 if byte in _OPENING else -1
+        if depth > than:
+            return True
+    return False
+
+
+def nested_size(value: object, *, max_depth: int, max_keys: int) -> tuple[int, int]:
+    """The depth and the number of keys of parsed JSON, without recursion; stops once either exceeds its maximum.
+
+    A structure that holds itself ends at `max_depth`; one that repeats a part of itself over and over is counted as
+    often as it would be written.
+    """
+    deepest = keys = 0
+    stack: list[tuple[object, int]] = [(value, 1)]
+    while stack and deepest <= max_depth and keys <= max_keys:
+        current, depth = stack.pop()
+        if isinstance(current, dict):
+            keys += len(current)
+            children = list(cast("dict[object, object]", current).values())
+        elif isinstance(current, list | tuple):
+            keys += depth > 1
+            children = list(cast("list[object]", current))
+        else:
+            continue
+        deepest = max(deepest, depth)
+        stack.extend((child, depth + 1) for child in children if isinstance(child, dict | list | tuple))
+    return deepest, keys

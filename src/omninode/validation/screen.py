@@ -1,0 +1,119 @@
+"""One text through every detector: cleaned, secrets replaced, markup noted, injection scored.
+
+This is the whole treatment of one value, whoever sent it; `validator` decides which values there are. The detectors
+work on the cleaned text, so a key broken up by invisible characters is found; their spans are carried back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from omninode.validation import injection, markup
+from omninode.validation.limits import not_text
+from omninode.validation.origin import Derived
+from omninode.validation.policy import Trust, ValidationPolicy
+from omninode.validation.report import Action, Finding, Severity, strongest
+from omninode.validation.secrets import placeholder, scan
+from omninode.validation.unicode import clean
+
+__all__ = ["Screened", "screen"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """The text as it may be passed on (empty when it is not text), and what was found."""
+
+    text: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def action(self) -> Action:
+        """The strongest action of the findings."""
+        return strongest(finding.action for finding in self.findings)
+
+
+def screen(text: str, *, path: str, trust: Trust, policy: ValidationPolicy) -> Screened:
+    """`text`, which is within its size limit, cleaned and judged as something `trust` says it is."""
+    bad = not_text(text)
+    if bad is not None:
+        return Screened(text="", findings=(_refused(*bad, path=path, trust=trust),))
+    cleaned = clean(text)
+    redacted, secrets = _without_secrets(cleaned.derived, path=path, policy=policy)
+    findings = (
+        *cleaned.findings(path=path),
+        *secrets,
+        *markup.notes(cleaned.derived, path=path),
+        *_injection(text, cleaned.derived, path=path, trust=trust, policy=policy),
+    )
+    return Screened(text=redacted, findings=findings)
+
+
+def _refused(code: str, place: int, *, path: str, trust: Trust) -> Finding:
+    what = "a NUL character; it looks like binary data" if code == "TEXT.NUL" else "half of a surrogate pair"
+    return Finding(
+        code=code,
+        severity=Severity.ERROR,
+        path=path,
+        span=(place, place + 1),
+        message=f"{path} is not text: it holds {what} (at character {place})",
+        action=Action.BLOCK if trust.may_instruct else Action.DROP,
+        remedy="send it as UTF-8 text",
+    )
+
+
+def _without_secrets(derived: Derived, *, path: str, policy: ValidationPolicy) -> tuple[str, list[Finding]]:
+    parts: list[str] = []
+    findings: list[Finding] = []
+    done = 0
+    for secret in scan(derived.text):
+        parts += [derived.text[done : secret.start], placeholder(secret.kind)]
+        done = secret.end
+        findings.append(
+            Finding(
+                code=f"SECRET.{secret.kind}",
+                severity=Severity.WARNING,
+                path=path,
+                span=derived.span(secret.start, secret.end),
+                message=_told(secret.kind, is_redacted=policy.redact_secrets),
+                excerpt=placeholder(secret.kind),
+                action=Action.REDACT if policy.redact_secrets else Action.FLAG,
+                remedy="take it out, and revoke it if it was sent elsewhere",
+                owasp=("LLM02",),
+            )
+        )
+    if not findings or not policy.redact_secrets:
+        return derived.text, findings
+    return "".join([*parts, derived.text[done:]]), findings
+
+
+def _told(kind: str, *, is_redacted: bool) -> str:
+    name = kind.replace("_", " ").lower()
+    return f"what looks like a secret ({name}) was {'replaced' if is_redacted else 'found and left in place'}"
+
+
+def _injection(
+    original: str, derived: Derived, *, path: str, trust: Trust, policy: ValidationPolicy
+) -> Iterator[Finding]:
+    verdict = injection.assess(derived, original=original)
+    if verdict is None or verdict.score < policy.flag_score:
+        return
+    if trust.may_instruct:
+        code, action = "INJECTION.DIRECT", Action.BLOCK if verdict.score >= policy.block_score else Action.FLAG
+        what, remedy = "an attempt to overrule the instructions", "rephrase it; quote text you only talk about"
+    else:
+        code, action = "INJECTION.INDIRECT", Action.DROP if verdict.score >= policy.drop_score else Action.FLAG
+        what, remedy = "instructions addressed to a model", "check where the text came from"
+    yield Finding(
+        code=code,
+        severity=Severity.WARNING if action is Action.FLAG else Severity.ERROR,
+        path=path,
+        span=verdict.span,
+        message=f"{path} looks like {what} ({', '.join(verdict.evidence)})",
+        excerpt=verdict.excerpt,
+        action=action,
+        remedy=remedy,
+        score=verdict.score,
+        evidence=verdict.evidence,
+        owasp=("LLM01", "ASI01"),
+    )

@@ -1,0 +1,207 @@
+"""Secrets found in text and replaced: the one table of patterns, used on prompts, tasks, logs, spans and rows alike.
+
+Four stages, cheapest first: one pass looks for every rule's anchor at once; only rules whose anchor is there are
+matched; the match must be random enough; and pass a check of its own (a card's Luhn digit, not a placeholder). Text
+without any anchor costs that one pass. The rules are data, in `secret_rules.toml`.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import re2
+
+__all__ = ["Secret", "is_sensitive_name", "placeholder", "redact", "scan"]
+
+# No rule can match anything shorter.
+_SHORTEST = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Secret:
+    """A secret in a text: its place (half-open, in characters) and kind. It does not hold the secret."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    kind: str
+    pattern: re2._Regexp
+    group: int
+    entropy: float
+    check: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    anchors: re2.Set
+    rules: tuple[_Rule, ...]
+
+
+def scan(text: str) -> tuple[Secret, ...]:
+    """The secrets in `text`, in order, none overlapping another. Never raises; any string is accepted."""
+    if len(text) < _SHORTEST:
+        return ()
+    table = _table()
+    data = text.encode("utf-8", "replace")
+    hits = table.anchors.Match(data)
+    if not hits:
+        return ()
+    if not text.isascii():
+        # A lone surrogate became one question mark, so places stay the same.
+        text = data.decode()
+    found = [(secret, rank) for rank in sorted(hits) for secret in _matches(table.rules[rank], text)]
+    return _merged(found)
+
+
+def redact(text: str) -> str:
+    """`text` with every secret replaced by `[REDACTED:<KIND>]`; the same string when there is none. Never raises.
+
+    Redacting twice gives the same as redacting once.
+    """
+    secrets = scan(text)
+    if not secrets:
+        return text
+    parts, done = [], 0
+    for secret in secrets:
+        parts += [text[done : secret.start], placeholder(secret.kind)]
+        done = secret.end
+    return "".join([*parts, text[done:]])
+
+
+def placeholder(kind: str) -> str:
+    """What stands in the place of a secret of `kind`."""
+    return f"[REDACTED:{kind}]"
+
+
+def is_sensitive_name(name: str) -> bool:
+    """Whether a field, header or variable called `name` holds a secret whatever its value looks like."""
+    return bool(_sensitive().search(name.encode("utf-8", "replace")))
+
+
+@cache
+def _sensitive() -> re2._Regexp:
+    return re2.compile(
+        rb"(?i)(?:^|[^a-z])(?:pass(?:word|wd|phrase)?|pwd|secrets?|tokens?|credentials?|cookies?|authorization)$"
+        rb"|(?:password|passwd|secret|auth_?token|access_?token|refresh_?token|bearer_?token|client_?secret)$"
+        rb"|(?:api|access|secret|private|signing|encryption|master|service)[_\- ]?keys?$|^(?:set-)?cookie$"
+    )
+
+
+@cache
+def _table() -> _Table:
+    entries = tomllib.loads(files(__package__).joinpath("secret_rules.toml").read_text(encoding="utf-8"))["rule"]
+    anchors = re2.Set.SearchSet()
+    rules = []
+    for entry in entries:
+        anchors.Add(entry["anchor"])
+        pattern = re2.compile(entry["pattern"])
+        rules.append(
+            _Rule(
+                kind=entry["kind"],
+                pattern=pattern,
+                group=pattern.groupindex.get("secret", 0),
+                entropy=float(entry.get("entropy", 0.0)),
+                check=_CHECKS[entry.get("check", "any")],
+            )
+        )
+    anchors.Compile()
+    return _Table(anchors, tuple(rules))
+
+
+def _matches(rule: _Rule, text: str) -> Iterable[Secret]:
+    for match in rule.pattern.finditer(text):
+        start, end = match.span(rule.group)
+        value = text[start:end]
+        if _bits_per_character(value) >= rule.entropy and rule.check(value):
+            yield Secret(start=start, end=end, kind=rule.kind)
+
+
+def _merged(found: list[tuple[Secret, int]]) -> tuple[Secret, ...]:
+    """Overlapping secrets as one, named by the earliest rule in the table, so that no part of either is left."""
+    merged: list[tuple[Secret, int]] = []
+    for secret, rank in sorted(found, key=lambda entry: (entry[0].start, entry[1])):
+        if merged and secret.start < merged[-1][0].end:
+            before, before_rank = merged[-1]
+            kind, best = min((before.kind, before_rank), (secret.kind, rank), key=lambda named: named[1])
+            merged[-1] = Secret(start=before.start, end=max(before.end, secret.end), kind=kind), best
+        else:
+            merged.append((secret, rank))
+    return tuple(secret for secret, _ in merged)
+
+
+def _bits_per_character(value: str) -> float:
+    total = len(value)
+    return -sum(count / total * math.log2(count / total) for count in Counter(value).values()) if total else 0.0
+
+
+def _has_digit(value: str) -> bool:
+    return any(character.isdigit() for character in value)
+
+
+# What stands where a secret would, in examples and in code that reads it from elsewhere.
+_STAND_IN = (
+    rb"(?i)^\[REDACTED|^\*+$|^x{4,}$|^\.{3}|^<|^\$|^%[({A-Za-z]|^\{|\}$"
+    rb"|^(?:your|my|the|some|example|changeme|placeholder|dummy|none|null|true|false|undefined|redacted)(?:[^a-z]|$)"
+    rb"|^(?:os\.|process\.|env\.|config\.|settings\.|self\.|this\.|getenv|string|secrets\.|vault:)"
+)
+
+
+@cache
+def _stand_in() -> re2._Regexp:
+    return re2.compile(_STAND_IN)
+
+
+def _is_value(value: str) -> bool:
+    return not _stand_in().search(value.encode())
+
+
+def _is_strong(value: str) -> bool:
+    """Letters and digits (or other signs) mixed as no word or number is, and nothing that calls or refers."""
+    if not _is_value(value) or not any(character.isalpha() for character in value):
+        return False
+    return _has_digit(value) or any(sign in "!@#$%^*~+/" for sign in value)
+
+
+def _is_card(value: str) -> bool:
+    digits = [int(character) for character in value if character.isdigit()]
+    if not _is_issued("".join(map(str, digits))):
+        return False
+    doubled = [digit if index % 2 == 0 else sum(divmod(2 * digit, 10)) for index, digit in enumerate(reversed(digits))]
+    return sum(doubled) % 10 == 0
+
+
+def _is_issued(number: str) -> bool:
+    """Whether the first digits and the length are those of a card issuer (ISO/IEC 7812)."""
+    first, two, four, length = number[0], int(number[:2]), int(number[:4]), len(number)
+    return (
+        (first == "4" and length in {13, 16, 19})
+        or (length == 16 and (51 <= two <= 55 or 2221 <= four <= 2720 or two in {35, 62, 64, 65} or four == 6011))
+        or (length == 15 and two in {34, 37})
+        or (length == 14 and two in {30, 36, 38, 39})
+    )
+
+
+def _is_iban(value: str) -> bool:
+    """ISO 13616: the first four characters moved to the end, letters as 10 to 35, leaves 1 modulo 97."""
+    compact = value.replace(" ", "")
+    return 15 <= len(compact) <= 34 and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
+
+
+_CHECKS: dict[str, Callable[[str], bool]] = {
+    "any": lambda _: True,
+    "digit": _has_digit,
+    "value": _is_value,
+    "strong": _is_strong,
+    "luhn": _is_card,
+    "iban": _is_iban,
+}

@@ -1,0 +1,177 @@
+"""Text freed of characters nobody sees, composed to NFC, with a note of what was removed.
+
+What is passed on is NFC and nothing more: NFKC would change meaning (superscripts, ligatures, code). Removed are
+characters that show nothing and can hide text or reorder it. The joiners ZWJ and ZWNJ stay where a script or an emoji
+needs them: removing them misspells Persian and Hindi and takes families apart.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import re2
+
+from omninode.validation.origin import Derived, Pieces
+from omninode.validation.report import Action, Finding, Severity
+
+__all__ = ["Cleaned", "clean"]
+
+# The one legitimate use of tag characters: the flags of England, Scotland and Wales.
+_FLAGS = ("gbeng", "gbsct", "gbwls")
+_FLAG = "|".join("".join(f"\\x{{{0xE0000 + ord(letter):X}}}" for letter in flag) for flag in _FLAGS)
+
+# Every alternative is one kind of thing to act on; the name of its group says what.
+_PATTERN = (
+    rf"(?P<flag>\x{{1F3F4}}(?:{_FLAG})\x{{E007F}})"
+    r"|(?P<newline>\r\n?)"
+    r"|(?P<terminal>\x1b\[[0-9;?]*[ -/]*[@-~])"
+    r"|(?P<control>[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]+)"
+    r"|(?P<bidi>[\x{202A}-\x{202E}\x{2066}-\x{2069}]+)"
+    r"|(?P<tag>[\x{E0000}-\x{E007F}]+)"
+    r"|(?P<invisible>[\x{AD}\x{180E}\x{200B}\x{2060}-\x{2065}\x{206A}-\x{206F}\x{FEFF}\x{FFF9}-\x{FFFB}"
+    r"\x{1D173}-\x{1D17A}]+)"
+    r"|(?P<variation>[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]{2,})"
+    r"|(?P<joiner>[\x{200C}\x{200D}]+)"
+)
+
+_KINDS: dict[str, tuple[str, Severity, str]] = {
+    "tag": ("UNICODE.TAG", Severity.WARNING, "tag characters, which can carry a hidden message"),
+    "bidi": ("UNICODE.BIDI", Severity.WARNING, "bidirectional controls, which show text in another order"),
+    "invisible": ("UNICODE.INVISIBLE", Severity.INFO, "characters of no width"),
+    "joiner": ("UNICODE.INVISIBLE", Severity.INFO, "characters of no width"),
+    "control": ("UNICODE.CONTROL", Severity.INFO, "control characters"),
+    "terminal": ("UNICODE.CONTROL", Severity.INFO, "control characters"),
+    "variation": ("UNICODE.VARIATION", Severity.INFO, "repeated variation selectors, which can carry hidden data"),
+}
+
+# Blocks whose spelling uses joiners: Arabic and its extensions, Syriac, N'Ko, Indic, Sinhala, Myanmar, Khmer, Mongolian.
+_JOINING = ((0x0600, 0x08FF), (0x0900, 0x0DFF), (0x1000, 0x109F), (0x1780, 0x18AF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFC))
+_EMOJI = ((0x2190, 0x21FF), (0x2300, 0x23FF), (0x2600, 0x27BF), (0x2B00, 0x2BFF), (0x1F000, 0x1FAFF))
+_VARIATION_16 = 0xFE0F
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """The cleaned text with its way back, and the kinds of removals, each with its places in the text given."""
+
+    derived: Derived
+    removed: dict[str, list[tuple[int, int]]]
+
+    @property
+    def text(self) -> str:
+        """The cleaned text."""
+        return self.derived.text
+
+    def findings(self, *, path: str) -> Iterator[Finding]:
+        """One finding per kind of character removed; its span is the first place."""
+        for code in sorted({_KINDS[kind][0] for kind in self.removed}):
+            kinds = [kind for kind in self.removed if _KINDS[kind][0] == code]
+            places = sorted(place for kind in kinds for place in self.removed[kind])
+            _, severity, what = _KINDS[kinds[0]]
+            count = sum(end - start for start, end in places)
+            yield Finding(
+                code=code,
+                severity=severity,
+                path=path,
+                span=places[0],
+                message=f"{count} {what}, were removed" if "," in what else f"{count} {what} were removed",
+                action=Action.REDACT,
+                remedy="nothing to do unless they were meant",
+                owasp=("LLM01",) if severity is Severity.WARNING else (),
+            )
+
+
+def clean(text: str) -> Cleaned:
+    """`text` as it may be passed on. Cleaning twice gives the same as cleaning once; line ends become newlines.
+
+    The text holds no lone surrogates (`limits.not_text` has said so).
+    """
+    removed: dict[str, list[tuple[int, int]]] = {}
+    current = Derived(text=text)
+    while True:
+        # Composing can bring together what only then is to be removed, and the reverse; a second look settles it.
+        before = current.text
+        current = _composed(_revealed(current, removed))
+        if current.text == before:
+            return Cleaned(derived=current, removed=removed)
+
+
+@cache
+def _hidden() -> re2._Regexp:
+    return re2.compile(_PATTERN)
+
+
+@cache
+def _beyond_ascii() -> re2._Regexp:
+    return re2.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
+
+
+def _revealed(source: Derived, removed: dict[str, list[tuple[int, int]]]) -> Derived:
+    text, pieces, done = source.text, Pieces(), 0
+    for match in _hidden().finditer(text):
+        start, end = match.span()
+        kind = str(match.lastgroup)
+        kept = _kept(kind, text, start, end)
+        if kept == text[start:end]:
+            continue
+        pieces.add(text[done:start], start=done, end=start)
+        pieces.add(kept, start=start, end=end)
+        done = end
+        if kind in _KINDS:
+            removed.setdefault(kind, []).append(source.span(start + len(kept), end))
+    if done == 0:
+        return source
+    pieces.add(text[done:], start=done, end=len(text))
+    return pieces.derived(source)
+
+
+def _kept(kind: str, text: str, start: int, end: int) -> str:
+    """What stays of the stretch: the flag, one newline, the first variation selector, a joiner that is needed."""
+    match kind:
+        case "flag":
+            return text[start:end]
+        case "newline":
+            return "\n"
+        case "variation":
+            return text[start]
+        case "joiner":
+            return text[end - 1] if _joins(text, start, end) else ""
+        case _:
+            return ""
+
+
+def _joins(text: str, start: int, end: int) -> bool:
+    if start == 0:
+        return False
+    before = ord(text[start - 1])
+    if _within(before, _JOINING):
+        return True
+    if end == len(text) or text[end - 1] != "\u200d":
+        return False
+    return (before == _VARIATION_16 or _within(before, _EMOJI)) and _within(ord(text[end]), _EMOJI)
+
+
+def _within(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
+    return any(low <= code <= high for low, high in ranges)
+
+
+def _composed(source: Derived) -> Derived:
+    text = source.text
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return source
+    # An ASCII character never composes with what stands before it, so text may be cut there.
+    pieces, done = Pieces(), 0
+    for match in _beyond_ascii().finditer(text):
+        start, end = match.span()
+        stretch = text[start:end]
+        composed = unicodedata.normalize("NFC", stretch)
+        if composed == stretch:
+            continue
+        pieces.add(text[done:start], start=done, end=start)
+        pieces.add(composed, start=start, end=end)
+        done = end
+    pieces.add(text[done:], start=done, end=len(text))
+    return pieces.derived(source)

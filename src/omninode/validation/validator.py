@@ -1,0 +1,198 @@
+"""The front door: a prompt, its tasks and its context in; what may be passed on, and every finding, out.
+
+Order of work: caps, text or not, clean-up, schema and graph, then the detectors. The prompt and the tasks can refuse
+the run; a context item never can, it is left out or flagged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from types import MappingProxyType
+
+from omninode.core.clock import Clock, SystemClock
+from omninode.validation.items import item_parts, listed, weight
+from omninode.validation.limits import size_bytes
+from omninode.validation.policy import Trust, ValidationPolicy
+from omninode.validation.report import Action, Finding, Severity, ValidationReport, excerpt, strength, strongest
+from omninode.validation.screen import screen
+from omninode.validation.secrets import redact
+from omninode.validation.tasks import TaskModel, parse_tasks
+
+__all__ = ["InputValidator"]
+
+
+class InputValidator:
+    """Validates input under one policy. It keeps no state between calls, so calls may overlap."""
+
+    def __init__(self, policy: ValidationPolicy | None = None, *, clock: Clock | None = None) -> None:
+        self._policy = policy or ValidationPolicy()
+        self._clock = clock or SystemClock()
+
+    @property
+    def policy(self) -> ValidationPolicy:
+        """The policy in force."""
+        return self._policy
+
+    async def validate_and_sanitize(
+        self, user_prompt: str | bytes, tasks_data: object = None, context_items: object = None
+    ) -> ValidationReport:
+        """What of the input may be passed on, and what was found in it. Never raises for bad input.
+
+        Args:
+            user_prompt: text, or bytes that must be UTF-8.
+            tasks_data: JSON text, `{"tasks": [...]}`, a list of dicts or TaskModels; None for no tasks.
+            context_items: strings, dicts or objects with `id`, `content` and `trust`, or a mapping of id to such;
+                without a trust they count as retrieved.
+
+        Input above the policy's `thread_above_bytes` is worked on in a thread.
+        """
+        started = self._clock.monotonic()
+        if weight(user_prompt) + weight(tasks_data) + weight(context_items) > self._policy.thread_above_bytes:
+            work = await asyncio.to_thread(self._work, user_prompt, tasks_data, context_items)
+        else:
+            work = self._work(user_prompt, tasks_data, context_items)
+        return work.report(duration_ms=1000 * (self._clock.monotonic() - started))
+
+    def _work(self, user_prompt: object, tasks_data: object, context_items: object) -> _Work:
+        work = _Work(self._policy)
+        work.read_prompt(user_prompt)
+        if tasks_data is not None:
+            work.read_tasks(tasks_data)
+        if context_items is not None:
+            for index, item in enumerate(listed(context_items)):
+                work.read_item(item, index)
+        return work
+
+
+class _Work:
+    """One validation as it goes: what has been accepted and found so far."""
+
+    def __init__(self, policy: ValidationPolicy) -> None:
+        self._policy = policy
+        self._prompt = ""
+        self._tasks: tuple[TaskModel, ...] | None = None
+        self._items: dict[str, str] = {}
+        self._dropped: list[str] = []
+        self._findings: list[Finding] = []
+
+    def read_prompt(self, prompt: object) -> None:
+        size = weight(prompt)
+        if not isinstance(prompt, str | bytes | bytearray):
+            self._refuse(
+                "PROMPT.TYPE", f"the prompt is of type {type(prompt).__name__}, not text", "pass a str or bytes"
+            )
+        elif size > self._policy.max_prompt_bytes:
+            limit = f"the limit is {self._policy.max_prompt_bytes:,} (max_prompt_bytes)"
+            self._refuse(
+                "PROMPT.TOO_LARGE",
+                f"the prompt is {size:,} bytes; {limit}",
+                "shorten it, or put the material into the workspace",
+                owasp=("LLM10",),
+            )
+        elif (text := self._decoded(prompt)) is not None:
+            screened = screen(text, path="prompt", trust=Trust.USER, policy=self._policy)
+            self._findings += screened.findings
+            self._prompt = screened.text
+            if not screened.text.strip() and screened.action is not Action.BLOCK:
+                self._refuse("PROMPT.EMPTY", "the prompt is empty", "say what is to be done")
+
+    def read_tasks(self, data: object) -> None:
+        tasks, findings = parse_tasks(data, known_agents=self._policy.known_agents, limits=self._policy)
+        self._findings += findings
+        self._tasks = tuple(self._screened(task, f"tasks[{index}]") for index, task in enumerate(tasks))
+
+    def read_item(self, item: object, index: int) -> None:
+        name, content, trust = item_parts(item, index)
+        path = f"context[{name}]"
+        if not isinstance(content, str):
+            self._drop(name, "CONTEXT.TYPE", f"{path} is of type {type(content).__name__}, not text", "pass text")
+        elif (size := size_bytes(content)) > self._policy.max_item_bytes:
+            limit = f"the limit is {self._policy.max_item_bytes:,} (max_item_bytes)"
+            self._drop(name, "CONTEXT.TOO_LARGE", f"{path} is {size:,} bytes; {limit}", "cut it into pieces")
+        else:
+            screened = screen(content, path=path, trust=trust, policy=self._policy)
+            # Context is never a reason to refuse the run, however trusted its source.
+            self._findings += [_at_most_dropped(finding) for finding in screened.findings]
+            if screened.action in {Action.DROP, Action.BLOCK}:
+                self._dropped.append(name)
+            else:
+                self._items[name] = screened.text
+
+    def report(self, *, duration_ms: float) -> ValidationReport:
+        action = strongest(finding.action for finding in self._findings)
+        return ValidationReport(
+            is_valid=action is not Action.BLOCK,
+            action=action,
+            sanitized_prompt=self._prompt,
+            sanitized_tasks=self._tasks,
+            deficiencies=_bounded(self._findings, self._policy.max_findings),
+            duration_ms=duration_ms,
+            sanitized_items=MappingProxyType(self._items),
+            dropped_items=tuple(self._dropped),
+        )
+
+    def _decoded(self, prompt: str | bytes | bytearray) -> str | None:
+        if isinstance(prompt, str):
+            return prompt
+        try:
+            return prompt.decode("utf-8")
+        except UnicodeDecodeError as error:
+            message = f"the prompt is not UTF-8 text (byte {error.start}); it looks like binary data"
+            self._refuse("TEXT.NOT_UTF8", message, "save it as UTF-8 text")
+            return None
+
+    def _screened(self, task: TaskModel, path: str) -> TaskModel:
+        """The task with every string of its description and input treated as the prompt is."""
+        changed: dict[str, object] = {"description": self._text(task.description, f"{path}.description")}
+        if task.input is not None:
+            changed["input"] = self._value(task.input, f"{path}.input")
+        return task.model_copy(update=changed)
+
+    def _value(self, value: object, path: str) -> object:
+        """Parsed JSON with its strings treated; its depth is within the caps, so recursion is bounded."""
+        if isinstance(value, str):
+            return self._text(value, path)
+        if isinstance(value, list):
+            return [self._value(child, f"{path}[{index}]") for index, child in enumerate(value)]
+        if isinstance(value, dict):
+            return {
+                self._text(key, path): self._value(child, f"{path}.{excerpt(redact(key))}")
+                for key, child in value.items()
+            }
+        return value
+
+    def _text(self, text: str, path: str) -> str:
+        screened = screen(text, path=path, trust=Trust.USER, policy=self._policy)
+        self._findings += screened.findings
+        return screened.text
+
+    def _refuse(self, code: str, message: str, remedy: str, *, owasp: tuple[str, ...] = ()) -> None:
+        self._findings.append(_finding(code, "prompt", message, remedy, action=Action.BLOCK, owasp=owasp))
+
+    def _drop(self, name: str, code: str, message: str, remedy: str) -> None:
+        self._dropped.append(name)
+        self._findings.append(_finding(code, f"context[{name}]", message, remedy, action=Action.DROP))
+
+
+def _finding(
+    code: str, path: str, message: str, remedy: str, *, action: Action, owasp: tuple[str, ...] = ()
+) -> Finding:
+    severity = Severity.ERROR if action is Action.BLOCK else Severity.WARNING
+    return Finding(code=code, severity=severity, path=path, message=message, remedy=remedy, action=action, owasp=owasp)
+
+
+def _at_most_dropped(finding: Finding) -> Finding:
+    return replace(finding, action=Action.DROP) if finding.action is Action.BLOCK else finding
+
+
+def _bounded(findings: list[Finding], most: int) -> tuple[Finding, ...]:
+    """The `most` strongest findings in their order, and one that counts the others."""
+    if len(findings) <= most:
+        return tuple(findings)
+    ranked = sorted(range(len(findings)), key=lambda index: (-strength(findings[index].action), index))
+    kept = [findings[index] for index in sorted(ranked[:most])]
+    left = len(findings) - most
+    message = f"{left} more findings of the same or a milder action are not listed"
+    more = _finding("REPORT.MORE", "report", message, "raise max_findings to see them", action=Action.ALLOW)
+    return (*kept, replace(more, severity=Severity.INFO))
