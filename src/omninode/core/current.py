@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from omninode.core.deadline import Deadline
 
-__all__ = ["Scope", "entered", "scope"]
+__all__ = ["Scope", "enter", "entered", "leave", "scope"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,19 @@ _scope: ContextVar[Scope] = ContextVar("omninode_scope", default=_NOWHERE)
 def scope() -> Scope:
     """The scope of the running code; all fields None outside of any."""
     return _scope.get()
+
+
+def enter(inner: Scope) -> Token[Scope]:
+    """Make `inner` the scope until `leave`; for paths counted in nanoseconds, where `entered` is the readable form.
+
+    `leave` must run in the same task. The caller narrows the deadline itself.
+    """
+    return _scope.set(inner)
+
+
+def leave(token: Token[Scope]) -> None:
+    """Return to the scope that was current before the `enter` that gave `token`."""
+    _scope.reset(token)
 
 
 @contextmanager
