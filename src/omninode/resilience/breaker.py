@@ -1,0 +1,360 @@
+"""A breaker: stops calling what is failing, and finds out cheaply when it works again.
+
+CLOSED lets every call through and counts how they end; OPEN refuses until a break is over; HALF_OPEN lets one probe
+through at a time and closes after enough successes. Every change of state starts a new generation, and a result is
+only heard in the generation it was admitted under, so that a slow answer from before the outage closes nothing.
+Deciding is synchronous: nothing is awaited and no lock is held while the guarded call runs. Use one breaker from one
+thread; the state survives a change of event loop.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from inspect import isawaitable
+from types import CoroutineType
+from typing import ParamSpec, TypeVar
+
+from omninode.core import current
+from omninode.core.clock import Clock, SystemClock
+from omninode.core.errors import BreakerOpenError
+from omninode.core.events import BreakerChanged, EventSink
+from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig, CircuitState
+from omninode.resilience.classify import FAILURES, Outcome, outcome_of
+from omninode.resilience.detector import Consecutive, Detector
+from omninode.resilience.snapshot import BreakerSnapshot
+
+__all__ = [
+    "BreakerSnapshot",
+    "BreakerStatistics",
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "CircuitState",
+    "Permit",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# How long a refused caller is told to wait while a probe is under way; its end is not known.
+_PROBE_WAIT_S = 0.3
+# So many successes while closed, and the breaks are short again.
+_CALM_SUCCESSES = 50
+
+
+class Permit:
+    """The right to make one call; give it back with `release`, whatever happens."""
+
+    __slots__ = ("_breaker", "_is_held", "generation", "is_probe")
+
+    def __init__(self, breaker: CircuitBreaker, *, generation: int, is_probe: bool) -> None:
+        self._breaker = breaker
+        self._is_held = True
+        self.generation = generation
+        self.is_probe = is_probe
+
+    def release(self, outcome: Outcome, *, cause: str = "") -> None:
+        """Tell how the call ended; only the first release counts. `cause` names the error, for the reason shown."""
+        if self._is_held:
+            self._is_held = False
+            self._breaker._settle(self.generation, outcome, cause)  # noqa: SLF001 - two halves of one thing
+
+
+@dataclass(slots=True)
+class _Counts:
+    successes: int = 0
+    failures: int = 0
+    neutral: int = 0
+    rejected: int = 0
+    stale: int = 0
+    openings: int = 0
+
+
+@dataclass(slots=True)
+class _Break:
+    """An opening: when it began, when it ends (infinity when isolated), and why."""
+
+    opened_at: datetime
+    until: float
+    reason: str
+
+
+class CircuitBreaker:
+    """Guards one named target. See the module for the idea; safe for any number of concurrent calls on one thread."""
+
+    def __init__(
+        self,
+        name: str,
+        config: CircuitBreakerConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        sink: EventSink | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config or CircuitBreakerConfig()
+        self._clock = clock or SystemClock()
+        self._sink = sink
+        self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
+        spec = self.config.detector or Consecutive(self.config.failure_threshold)
+        self._detector: Detector = spec.start(self._clock)
+        self._state = CircuitState.CLOSED
+        self._generation = 0
+        self._break: _Break | None = None
+        self._openings_in_a_row = 0
+        self._calm = 0
+        self._probes = 0
+        self._probe_successes = 0
+        self._next_probe_at = 0.0
+        self._counts = _Counts()
+
+    # What it is doing
+
+    @property
+    def state(self) -> CircuitState:
+        """The state now; an OPEN whose break is over stays OPEN until the next call becomes its probe."""
+        return self._state
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change of state."""
+        return self._generation
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds until a call may be admitted: 0.0 when now, None while isolated."""
+        if self._state is CircuitState.CLOSED or self._break is None:
+            return 0.0
+        if self._state is CircuitState.OPEN:
+            left = max(0.0, self._break.until - self._clock.monotonic())
+            return None if math.isinf(left) else left
+        return 0.0 if self._has_free_probe() else _PROBE_WAIT_S
+
+    def statistics(self) -> BreakerStatistics:
+        """What it has seen so far, and its state."""
+        counts = self._counts
+        return BreakerStatistics(
+            name=self.name,
+            state=self._state,
+            generation=self._generation,
+            reason=self._break.reason if self._break else "",
+            retry_after_s=self.retry_after_s,
+            successes=counts.successes,
+            failures=counts.failures,
+            neutral=counts.neutral,
+            rejected=counts.rejected,
+            stale=counts.stale,
+            openings=counts.openings,
+            probes_under_way=self._probes,
+        )
+
+    # Letting calls through
+
+    async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `func(*args, **kwargs)` returns; `func` is not touched when the breaker refuses.
+
+        A cancelled call and a client fault (4xx, a bug in `func`) count neither way. A plain function is accepted
+        too: its value is returned as it is, and while it runs nothing else does.
+
+        Raises:
+            BreakerOpenError: refused; `retry_after_s` says when it is worth asking again (None while isolated).
+        """
+        permit = None if self._state is CircuitState.CLOSED else self.admit()
+        generation = self._generation
+        try:
+            result = func(*args, **kwargs)
+            if result.__class__ is CoroutineType or isawaitable(result):
+                value = await result
+            else:
+                value = result
+        except BaseException as error:
+            outcome = outcome_of(self.config.classify, error)
+            cause = type(error).__name__
+            if permit is None:
+                self._settle(generation, outcome, cause)
+            else:
+                permit.release(outcome, cause=cause)
+            raise
+        if permit is None:
+            self._settle(generation, Outcome.SUCCESS, "")
+        else:
+            permit.release(Outcome.SUCCESS)
+        return value
+
+    def admit(self) -> Permit:
+        """A permit for one call, to be released with its outcome; never waits. Raises BreakerOpenError."""
+        if self._state is CircuitState.CLOSED:
+            return Permit(self, generation=self._generation, is_probe=False)
+        now = self._clock.monotonic()
+        if self._state is CircuitState.OPEN:
+            assert self._break is not None
+            if now < self._break.until:
+                raise self._refusal()
+            self._enter(CircuitState.HALF_OPEN, "the break is over")
+        if not self._has_free_probe():
+            raise self._refusal()
+        self._probes += 1
+        self._next_probe_at = now + self._probe_patience_s()
+        return Permit(self, generation=self._generation, is_probe=True)
+
+    def _has_free_probe(self) -> bool:
+        # A probe that never answers must not hold the breaker half-open for ever: one more is let through each time
+        # as long as a whole break has passed since the last.
+        return self._probes < self.config.half_open_max_calls or self._clock.monotonic() >= self._next_probe_at
+
+    def _probe_patience_s(self) -> float:
+        return max(1.0, self.config.timeout_seconds)
+
+    def _refusal(self) -> BreakerOpenError:
+        self._counts.rejected += 1
+        wait = self.retry_after_s
+        if wait is None:
+            remedy, state = "call close() or reset() to let calls through", "is isolated by hand"
+        elif self._state is CircuitState.HALF_OPEN:
+            remedy, state = "try again when its probe has answered", "is half open"
+        else:
+            remedy, state = "wait, or raise failure_threshold, or call reset()", f"is open for another {wait:.1f} s"
+        reason = self._break.reason if self._break else ""
+        return BreakerOpenError(
+            f"breaker {self.name!r} {state} ({reason}); {remedy}", breaker=self.name, retry_after_s=wait
+        )
+
+    # Hearing how they ended
+
+    def _settle(self, generation: int, outcome: Outcome, cause: str) -> None:
+        if generation != self._generation:
+            self._counts.stale += 1
+        elif self._state is CircuitState.CLOSED:
+            self._settle_closed(outcome, cause)
+        else:
+            self._settle_probe(outcome, cause)
+
+    def _settle_closed(self, outcome: Outcome, cause: str) -> None:
+        if outcome is Outcome.SUCCESS:
+            self._counts.successes += 1
+            self._detector.succeeded()
+            if self._openings_in_a_row:
+                self._calm += 1
+                if self._calm >= _CALM_SUCCESSES:
+                    self._openings_in_a_row = 0
+        elif outcome in FAILURES:
+            self._counts.failures += 1
+            self._calm = 0
+            if self._detector.failed():
+                self._open(f"{self._detector.reason}, the last a {cause or outcome.value}")
+        else:
+            self._counts.neutral += 1
+
+    def _settle_probe(self, outcome: Outcome, cause: str) -> None:
+        # Only permits of this generation arrive here, and they are all probes of this half-open stretch.
+        self._probes -= 1
+        if outcome is Outcome.SUCCESS:
+            self._counts.successes += 1
+            self._probe_successes += 1
+            if self._probe_successes >= self.config.success_threshold:
+                self._enter(CircuitState.CLOSED, f"{self._probe_successes} probes succeeded")
+        elif outcome in FAILURES:
+            self._counts.failures += 1
+            self._open(f"a probe failed with {cause or outcome.value}")
+        else:
+            self._counts.neutral += 1
+
+    # Moving
+
+    def open(self, reason: str = "opened by hand") -> None:
+        """Refuse calls for one break, then probe."""
+        self._open(reason)
+
+    def isolate(self, reason: str = "isolated by hand") -> None:
+        """Refuse every call until `close` or `reset`."""
+        self._break = _Break(opened_at=self._clock.now(), until=math.inf, reason=reason)
+        self._enter(CircuitState.OPEN, reason)
+
+    def close(self, reason: str = "closed by hand") -> None:
+        """Let calls through again at once and forget the failures counted so far."""
+        self._enter(CircuitState.CLOSED, reason)
+
+    def reset(self) -> None:
+        """Close, and begin the statistics and the growth of breaks anew."""
+        self._enter(CircuitState.CLOSED, "reset by hand")
+        self._openings_in_a_row = 0
+        self._counts = _Counts()
+
+    def _open(self, reason: str) -> None:
+        self._openings_in_a_row += 1
+        self._counts.openings += 1
+        length = self.config.longest_break_s(self._openings_in_a_row)
+        length *= 1.0 - self.config.jitter * self._random.random()
+        until = self._clock.monotonic() + length
+        self._break = _Break(opened_at=self._clock.now(), until=until, reason=reason)
+        self._enter(CircuitState.OPEN, reason)
+
+    def _enter(self, state: CircuitState, reason: str) -> None:
+        before, self._state = self._state, state
+        self._generation += 1
+        self._probes = self._probe_successes = self._calm = 0
+        self._detector.reset()
+        if state is CircuitState.CLOSED:
+            self._break = None
+        if before is not state and self._sink is not None:
+            scope = current.scope()
+            self._sink.emit(
+                BreakerChanged(
+                    run_id=scope.run_id,
+                    phase=scope.phase,
+                    breaker=self.name,
+                    before=before.value,
+                    after=state.value,
+                    reason=reason,
+                    generation=self._generation,
+                    retry_after_s=self.retry_after_s if state is CircuitState.OPEN else None,
+                )
+            )
+
+    # Surviving a restart
+
+    def snapshot(self) -> BreakerSnapshot:
+        """The state to keep; moments are on the wall clock, because monotonic time ends with the process."""
+        now = self._clock.now()
+        pause = self._break
+        wait = self.retry_after_s
+        is_timed = self._state is CircuitState.OPEN and wait is not None
+        return BreakerSnapshot(
+            name=self.name,
+            state=self._state,
+            failures=self._counts.failures,
+            successes=self._counts.successes,
+            generation=self._generation,
+            opened_at=pause.opened_at if pause else None,
+            reopen_at=now + timedelta(seconds=wait or 0.0) if is_timed else None,
+            reason=pause.reason if pause else "",
+            updated_at=now,
+        )
+
+    def restore(self, snapshot: BreakerSnapshot) -> None:
+        """Take up the state of `snapshot`; calls under way are not heard any more.
+
+        A break goes on for what is left of it, but never longer than the longest break this breaker makes, however
+        far the wall clock was moved meanwhile. HALF_OPEN comes back as a break that is over: the next call probes.
+        """
+        self._generation = max(self._generation, snapshot.generation)
+        self._counts.failures += snapshot.failures
+        self._counts.successes += snapshot.successes
+        if snapshot.state is CircuitState.CLOSED:
+            self._enter(CircuitState.CLOSED, "restored")
+            return
+        now = self._clock.now()
+        left = 0.0
+        if snapshot.state is CircuitState.OPEN and snapshot.reopen_at is None:
+            left = math.inf
+        elif snapshot.state is CircuitState.OPEN and snapshot.reopen_at is not None:
+            longest = self.config.longest_break_s(60)
+            left = min(max(0.0, (snapshot.reopen_at - now).total_seconds()), longest)
+        self._openings_in_a_row = max(1, self._openings_in_a_row)
+        self._break = _Break(
+            opened_at=snapshot.opened_at or now, until=self._clock.monotonic() + left, reason=snapshot.reason
+        )
+        self._enter(CircuitState.OPEN, "restored")

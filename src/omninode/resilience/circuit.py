@@ -1,0 +1,89 @@
+"""What a breaker is told, and what it tells: its settings, its states, its counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from omninode.core.errors import InvalidArgumentError
+from omninode.resilience.classify import Classifier, classify
+from omninode.resilience.detector import DetectorSpec
+from omninode.resilience.ranges import require_count, require_seconds, require_share
+
+__all__ = ["BreakerStatistics", "CircuitBreakerConfig", "CircuitState"]
+
+
+class CircuitState(Enum):
+    """What a breaker does with a call."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitBreakerConfig:
+    """How a breaker decides. The defaults are the document's.
+
+    Args:
+        failure_threshold: so many failures in a row open it (unless `detector` is given).
+        timeout_seconds: the longest first break.
+        success_threshold: so many successful probes close it.
+        half_open_max_calls: probes under way at once.
+        break_growth: each opening without a calm stretch between makes the break so many times longer.
+        max_break_seconds: where that growth ends; None for 10 x `timeout_seconds`.
+        jitter: the share by which a break may be shorter, at random, so that many breakers do not wake in step.
+        detector: another rule for opening, such as `Sequential()`.
+        classify: what an error says about the other side.
+    """
+
+    failure_threshold: int = 5
+    timeout_seconds: float = 30.0
+    success_threshold: int = 2
+    half_open_max_calls: int = 1
+    break_growth: float = 1.0
+    max_break_seconds: float | None = None
+    jitter: float = 0.1
+    detector: DetectorSpec | None = None
+    classify: Classifier = classify
+
+    def __post_init__(self) -> None:
+        owner = "CircuitBreakerConfig"
+        require_count(owner, "failure_threshold", self.failure_threshold, at_least=1)
+        require_seconds(owner, "timeout_seconds", self.timeout_seconds)
+        require_count(owner, "success_threshold", self.success_threshold, at_least=1)
+        require_count(owner, "half_open_max_calls", self.half_open_max_calls, at_least=1)
+        require_share(owner, "break_growth", self.break_growth, low=1.0, high=100.0)
+        require_share(owner, "jitter", self.jitter)
+        if self.max_break_seconds is not None:
+            require_seconds(owner, "max_break_seconds", self.max_break_seconds)
+            if self.max_break_seconds < self.timeout_seconds:
+                raise InvalidArgumentError(
+                    f"{owner}: max_break_seconds is {self.max_break_seconds}, below timeout_seconds "
+                    f"{self.timeout_seconds}; raise it or leave it out"
+                )
+
+    def longest_break_s(self, openings: int) -> float:
+        """The length of a break, before jitter, after `openings` openings without a calm stretch."""
+        limit = self.max_break_seconds or 10 * self.timeout_seconds
+        # The exponent is bounded so that a large growth cannot overflow.
+        return min(limit, self.timeout_seconds * self.break_growth ** min(max(0, openings - 1), 60))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerStatistics:
+    """What a breaker has seen since it was made or reset."""
+
+    name: str
+    state: CircuitState
+    generation: int
+    reason: str
+    retry_after_s: float | None
+    successes: int
+    failures: int
+    neutral: int
+    rejected: int
+    stale: int
+    """Results that came after the state they were admitted under had passed."""
+    openings: int
+    probes_under_way: int

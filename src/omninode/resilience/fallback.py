@@ -1,0 +1,50 @@
+"""What is served when a call has failed for good, never without saying so.
+
+A fallback answers for faults of the other side, refusals of our own and passed deadlines. A client fault (a wrong
+key, a refused request, a bug) is shown to the caller instead: served over, it would never be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import Any
+
+from omninode.core.errors import DeadlineExceededError, RefusedError
+from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
+
+__all__ = ["Fallback"]
+
+
+class Fallback:
+    """Answers in place of a failed call with `func(error, *args, **kwargs)`, sync or async.
+
+    `label` is what the answer is called wherever it shows as degraded; the name of `func` unless given. `served` and
+    `failed` count.
+    """
+
+    # Any: the value stands in for that of a function whose type is only known where it is called.
+    def __init__(self, func: Callable[..., Any], *, label: str | None = None, classify: Classifier = classify) -> None:
+        self.label = label or getattr(func, "__name__", None) or type(func).__name__
+        self._func = func
+        self._classify = classify
+        self.served = 0
+        self.failed = 0
+
+    def answers_for(self, error: Exception) -> bool:
+        """Whether this is an error to be served over."""
+        return isinstance(error, RefusedError | DeadlineExceededError) or outcome_of(self._classify, error) in FAILURES
+
+    # Any: see `__init__`.
+    async def serve(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The degraded value; raises `error`, with a note, when the fallback fails as well."""
+        try:
+            value = self._func(error, *args, **kwargs)
+            if isawaitable(value):
+                value = await value
+        except Exception as failure:  # noqa: BLE001 - border: user-supplied callback
+            self.failed += 1
+            error.add_note(f"omninode: the fallback {self.label!r} failed too, with {failure!r}")
+            raise error from error.__cause__
+        self.served += 1
+        return value

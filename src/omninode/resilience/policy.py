@@ -1,0 +1,278 @@
+"""A policy: the whole protection of one target, composed once, in one fixed order.
+
+    fallback > deadline > bulkhead > retry > breaker > attempt timeout > call
+
+Each part takes a function and its arguments and calls it, so composing is passing one part's `call` as the first
+argument of the next: no closure is made for a call, and a part that is not configured costs nothing. Every retry asks
+the breaker again, every attempt has its own time, and all of them share one deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from omninode.core import current
+from omninode.core.clock import Clock, SystemClock
+from omninode.core.deadline import Deadline
+from omninode.core.errors import InvalidArgumentError
+from omninode.core.events import EventSink, MetricRecorded
+from omninode.resilience.breaker import CircuitBreaker
+from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
+from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig
+from omninode.resilience.fallback import Fallback
+from omninode.resilience.ranges import require_seconds
+from omninode.resilience.retry import RetryManager, RetryStatistics
+from omninode.resilience.schedule import CallRecord, RetryConfig
+from omninode.resilience.timeout import AttemptTimeout
+
+__all__ = ["CallOutcome", "Policy", "PolicyStatistics"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Any: a part is handed another part and that part's arguments; only the public methods know the types at both ends.
+_Part = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOutcome(Generic[T]):
+    """How one call through a policy ended: its value or its error, and what it took."""
+
+    value: T | None = None
+    error: Exception | None = None
+    attempts: int = 0
+    waits_s: tuple[float, ...] = ()
+    degraded: str | None = None
+    """The label of the fallback that served the value; None for a value of the call itself."""
+    gave_up: str = ""
+    """Why no further attempt was made, after a failure."""
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether there is a value, degraded or not."""
+        return self.error is None or self.degraded is not None
+
+    def unwrap(self) -> T:
+        """The value, or raise the error."""
+        if self.error is not None and self.degraded is None:
+            raise self.error
+        return cast("T", self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyStatistics:
+    """What went through a policy since it was made, and the statistics of its parts (None where it has no such part)."""
+
+    name: str
+    calls: int
+    succeeded: int
+    failed: int
+    degraded: int
+    cancelled: int
+    retry: RetryStatistics
+    breaker: BreakerStatistics | None
+    bulkhead: BulkheadStatistics | None
+
+
+class Policy:
+    """Protects calls to the target called `name`; safe for any number of concurrent calls on one event loop.
+
+    Args:
+        name: of the target; what its breaker, its events and its errors are called.
+        deadline_s: the time for everything, fallback excepted; the deadline of the scope holds as well.
+        attempt_timeout_s: the time of one attempt; None for that of the deadline.
+        retry: None for one attempt.
+        breaker: its configuration, or a breaker to share.
+        bulkhead: its configuration, or a bulkhead to share.
+        fallback: `func(error, *args, **kwargs)`, sync or async, or a `Fallback`.
+        clock, sink: time, and where events go.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument per part; they do not travel together
+        self,
+        name: str,
+        *,
+        deadline_s: float | None = None,
+        attempt_timeout_s: float | None = None,
+        retry: RetryConfig | None = None,
+        breaker: CircuitBreakerConfig | CircuitBreaker | None = None,
+        bulkhead: BulkheadConfig | Bulkhead | None = None,
+        # Any: see `Fallback`.
+        fallback: Fallback | Callable[..., Any] | None = None,
+        clock: Clock | None = None,
+        sink: EventSink | None = None,
+    ) -> None:
+        if deadline_s is not None:
+            require_seconds(f"policy {name!r}", "deadline_s", deadline_s)
+        self.name = name
+        self._clock = clock or SystemClock()
+        self._sink = sink
+        self._deadline_s = deadline_s
+        self._timeout = AttemptTimeout(name, _shorter(attempt_timeout_s, deadline_s))
+        if isinstance(breaker, CircuitBreakerConfig):
+            breaker = CircuitBreaker(name, breaker, clock=clock, sink=sink)
+        if isinstance(bulkhead, BulkheadConfig):
+            bulkhead = Bulkhead(name, bulkhead)
+        if fallback is not None and not isinstance(fallback, Fallback):
+            fallback = Fallback(fallback)
+        self.breaker, self.bulkhead, self.fallback = breaker, bulkhead, fallback
+        self.retry = RetryManager(
+            retry or RetryConfig(max_retries=0), clock=clock, sink=sink, name=name, bounds_attempts=False
+        )
+        outer: tuple[_Part, ...] = (self.retry.record,) if bulkhead is None else (bulkhead.call, self.retry.record)
+        self._first, self._outer = outer[0], outer[1:]
+        self._inner: tuple[_Part, ...] = (
+            (self._timeout.call,) if breaker is None else (breaker.call, self._timeout.call)
+        )
+        self._calls = self._succeeded = self._failed = self._degraded = self._cancelled = 0
+
+    async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `func(*args, **kwargs)` returns, or what the fallback serves in its place.
+
+        Use `outcome` where a degraded value must be told from a real one. Raises the error of the last attempt,
+        BreakerOpenError, BulkheadFullError or DeadlineExceededError.
+        """
+        try:
+            return cast("T", await self._protected(CallRecord(), func, *args, **kwargs))
+        except Exception as error:
+            if self.fallback is None or not self.fallback.answers_for(error):
+                raise
+            return cast("T", await self._serve(self.fallback, error, args, kwargs))
+
+    async def outcome(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> CallOutcome[T]:
+        """How the call ended; raises only what cancels the caller."""
+        record = CallRecord(getattr(func, "__qualname__", ""))
+        value: T | None = None
+        failure: Exception | None = None
+        degraded: str | None = None
+        try:
+            value = await self._protected(record, func, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - nothing is lost: the error is the value
+            failure = error
+        if failure is not None and self.fallback is not None and self.fallback.answers_for(failure):
+            try:
+                value = await self._serve(self.fallback, failure, args, kwargs)
+                degraded = self.fallback.label
+            except Exception as error:  # noqa: BLE001 - `serve` raises the first error again
+                failure = error
+        return CallOutcome(
+            value=value,
+            error=failure,
+            attempts=record.attempts,
+            waits_s=record.waits_s,
+            degraded=degraded,
+            gave_up=record.gave_up,
+        )
+
+    def __call__(self, func: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """Decorate an async function: every call of it goes through this policy."""
+        if not iscoroutinefunction(func):
+            raise InvalidArgumentError(
+                f"policy {self.name!r} decorates async functions, and {func!r} is none; write `async def`"
+            )
+
+        @wraps(func)
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await self.call(func, *args, **kwargs)
+
+        return guarded
+
+    def statistics(self) -> PolicyStatistics:
+        """What went through so far."""
+        return PolicyStatistics(
+            name=self.name,
+            calls=self._calls,
+            succeeded=self._succeeded,
+            failed=self._failed - self._degraded,
+            degraded=self._degraded,
+            cancelled=self._cancelled,
+            retry=self.retry.statistics(),
+            breaker=self.breaker.statistics() if self.breaker else None,
+            bulkhead=self.bulkhead.statistics() if self.bulkhead else None,
+        )
+
+    def explain(self) -> str:
+        """The parts in the order in which a call passes them, one line each, with their settings."""
+        return "\n".join(f"{number}. {line}" for number, line in enumerate(self._lines(), 1))
+
+    def _lines(self) -> list[str]:
+        lines = []
+        if self.fallback is not None:
+            lines.append(f"fallback: {self.fallback.label!r} answers for faults, refusals and passed deadlines")
+        if self._deadline_s is not None:
+            lines.append(f"deadline: {self._deadline_s:g} s for all attempts and waits")
+        if self.bulkhead is not None:
+            cap = self.bulkhead.config
+            lines.append(f"bulkhead: {cap.max_concurrent} calls at once, {cap.max_queue} may wait")
+        lines.append(_explain_retry(self.retry.config))
+        if self.breaker is not None:
+            rule = self.breaker.config.detector or f"{self.breaker.config.failure_threshold} failures in a row"
+            lines.append(
+                f"breaker: {self.breaker.name!r} is {self.breaker.state.value}; opens after {rule}, "
+                f"breaks for up to {self.breaker.config.timeout_seconds:g} s"
+            )
+        if self._timeout.seconds is not None:
+            lines.append(f"attempt timeout: {self._timeout.seconds:g} s")
+        lines.append(f"call: {self.name}")
+        return lines
+
+    # Any: see `_Part`.
+    async def _protected(self, record: CallRecord, func: _Part, *args: Any, **kwargs: Any) -> Any:
+        self._calls += 1
+        token = None
+        if self._deadline_s is not None:
+            scope = current.scope()
+            deadline = Deadline.after(self._deadline_s, clock=self._clock).narrowed(scope.deadline)
+            token = current.enter(replace(scope, deadline=deadline))
+        try:
+            value = await self._first(*self._outer, record, *self._inner, func, *args, **kwargs)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._failed += 1
+            else:
+                self._cancelled += 1
+            raise
+        finally:
+            if token is not None:
+                current.leave(token)
+        self._succeeded += 1
+        return value
+
+    # Any: see `_Part`.
+    async def _serve(self, fallback: Fallback, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = await fallback.serve(error, args, kwargs)
+        self._degraded += 1
+        if self._sink is not None:
+            scope = current.scope()
+            self._sink.emit(
+                MetricRecorded(
+                    run_id=scope.run_id,
+                    phase=scope.phase,
+                    metric="degraded_count",
+                    value=1.0,
+                    ok=False,
+                    labels={"policy": self.name, "degraded": fallback.label, "error_class": type(error).__name__},
+                )
+            )
+        return value
+
+
+def _shorter(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
+
+
+def _explain_retry(config: RetryConfig) -> str:
+    if config.max_retries == 0:
+        return "retry: none"
+    drawn = "drawn up to" if config.jitter else "of"
+    budget = "" if config.budget is None else f", within a budget of {config.budget.size:g}"
+    return (
+        f"retry: {config.max_retries} further attempts, waits {drawn} {config.base_delay:g} s "
+        f"x {config.backoff_multiplier:g} each, at most {config.max_delay:g} s, Retry-After honoured{budget}"
+    )
