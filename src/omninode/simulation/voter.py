@@ -52,6 +52,8 @@ def judge(data: Mapping[str, Any], *, quality: float, random: Random) -> dict[st
     if tasks and not deficiencies and random.random() < 0.25 * noise:
         named.append("the plan may be too coarse")
     decision = _decide(coverage, score=score, named=named, has_tasks=bool(tasks))
+    if decision != "PASS" and not named:
+        named.append("the plan as a whole falls short of the request")
     certainty = abs(score - _PASS_SCORE) / _PASS_SCORE
     return {
         "decision": decision,
