@@ -10,22 +10,23 @@ import asyncio
 import itertools
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import orjson
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import DatabaseError, DatabaseUnavailableError, DefectError, PoolExhaustedError
 from omninode.core.events import EventSink, MetricRecorded, NullSink
+from omninode.storage.codecs import prepare_codecs
 from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.failures import translated
 from omninode.storage.queries import Queries
 from omninode.storage.session import Session
+from omninode.storage.statements import StatementClock, StatementTimes
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -80,6 +81,7 @@ class Database:
         self._clock = clock or SystemClock()
         self._sink = sink or NullSink()
         self._driver_pool: asyncpg.Pool[Row] | None = None
+        self._times = StatementClock()
         self._free = asyncio.Semaphore(self.pool.size)
         self._uses: dict[int, _Use] = {}
         self._numbers = itertools.count(1)
@@ -151,7 +153,7 @@ class Database:
             with translated(doing):
                 proxy = await self._checkout(doing)
                 try:
-                    yield Session(proxy, self.queries)
+                    yield Session(proxy, self.queries, self._times)
                 finally:
                     await self._give_back(proxy)
         finally:
@@ -209,6 +211,10 @@ class Database:
             wait_p99_ms=_quantile(waits, 0.99) * 1000,
             oldest_use_s=max((now - use.since for use in self._uses.values()), default=0.0),
         )
+
+    def statement_times(self) -> Mapping[str, StatementTimes]:
+        """How often each named statement ran through this database, and for how long."""
+        return self._times.times()
 
     async def _enter(self, patience_s: float, doing: str) -> None:
         before = self._clock.monotonic()
@@ -319,24 +325,6 @@ async def connect(config: ConnectionConfig, *, pool: PoolConfig | None = None) -
         ) from error
     await prepare_codecs(connection)
     return connection
-
-
-async def prepare_codecs(connection: asyncpg.Connection[Row]) -> None:
-    """JSON columns as Python values, in the binary form that COPY needs too (a version byte, then text)."""
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_encode_jsonb, decoder=_decode_jsonb, format="binary"
-    )
-    await connection.set_type_codec(
-        "json", schema="pg_catalog", encoder=orjson.dumps, decoder=orjson.loads, format="binary"
-    )
-
-
-def _encode_jsonb(value: object) -> bytes:
-    return b"\x01" + orjson.dumps(value)
-
-
-def _decode_jsonb(data: bytes) -> object:
-    return orjson.loads(memoryview(data)[1:])
 
 
 def _reason(error: BaseException) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from omninode.core.errors import DatabaseUnavailableError, OmniNodeError
 from omninode.storage.failures import translated
+from omninode.storage.statements import StatementClock
 
 if TYPE_CHECKING:
     import asyncpg
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     Row = asyncpg.Record
     DriverConnection = asyncpg.Connection[Row] | PoolConnectionProxy[Row]
 
-__all__ = ["Session"]
+__all__ = ["Session", "touched"]
 
 
 class Session:
@@ -29,35 +31,36 @@ class Session:
     the statement. `driver` is asyncpg's connection; only this room uses it.
     """
 
-    __slots__ = ("_queries", "driver")
+    __slots__ = ("_queries", "_times", "driver")
 
-    def __init__(self, driver: DriverConnection, queries: Queries) -> None:
+    def __init__(self, driver: DriverConnection, queries: Queries, times: StatementClock | None = None) -> None:
         self.driver = driver
         self._queries = queries
+        self._times = times or StatementClock()
 
     async def fetch(self, name: str, *args: object) -> list[Row]:
         """All rows of the statement `name` ('file.statement')."""
         text = self._queries.text(name)
-        async with _running(name):
+        async with self._running(name):
             return await self.driver.fetch(text, *args)
 
     async def fetchrow(self, name: str, *args: object) -> Row | None:
         """The first row, or None when there is none."""
         text = self._queries.text(name)
-        async with _running(name):
+        async with self._running(name):
             return await self.driver.fetchrow(text, *args)
 
     # Any: the type of the first column of a statement known by name.
     async def fetchval(self, name: str, *args: object) -> Any:
         """The first column of the first row, or None when there is no row."""
         text = self._queries.text(name)
-        async with _running(name):
+        async with self._running(name):
             return await self.driver.fetchval(text, *args)
 
     async def execute(self, name: str, *args: object) -> int:
         """Run the statement; how many rows it touched (0 for a statement that touches none)."""
         text = self._queries.text(name)
-        async with _running(name):
+        async with self._running(name):
             return touched(await self.driver.execute(text, *args))
 
     @asynccontextmanager
@@ -67,19 +70,21 @@ class Session:
             async with self.driver.transaction():
                 yield
 
+    @asynccontextmanager
+    async def _running(self, name: str) -> AsyncIterator[None]:
+        before = time.perf_counter()
+        with translated(f"statement {name}"):
+            try:
+                yield
+            except TimeoutError as error:
+                if isinstance(error, OmniNodeError):
+                    raise
+                raise DatabaseUnavailableError(f"statement {name}: the database does not answer") from error
+            finally:
+                self._times.add(name, time.perf_counter() - before)
+
 
 def touched(status: str) -> int:
     """The row count at the end of a command tag such as `INSERT 0 5`."""
     tail = status.rpartition(" ")[2]
     return int(tail) if tail.isdigit() else 0
-
-
-@asynccontextmanager
-async def _running(name: str) -> AsyncIterator[None]:
-    with translated(f"statement {name}"):
-        try:
-            yield
-        except TimeoutError as error:
-            if isinstance(error, OmniNodeError):
-                raise
-            raise DatabaseUnavailableError(f"statement {name}: the database does not answer") from error

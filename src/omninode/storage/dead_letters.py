@@ -1,0 +1,40 @@
+"""Rows the database would not take, kept with the reason, so that one bad row never holds up the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from omninode.core.ids import uuid7
+from omninode.storage.batch import BadRow, Plan, RowData
+
+if TYPE_CHECKING:
+    from omninode.storage.session import Session
+
+__all__ = ["bury", "storable"]
+
+
+async def bury(session: Session, plan: Plan, bad: Iterable[BadRow], rows: Sequence[RowData], *, now: datetime) -> None:
+    """Store each bad row of `rows` (indexed from 0) inside the caller's transaction."""
+    for entry in bad:
+        row = orjson.loads(orjson.dumps(storable(dict(rows[entry.index])), default=str))
+        error = str(storable(entry.error))
+        await session.execute(
+            "batch.bury", uuid7(), now, plan.table.name, str(plan.operation), entry.sqlstate, error, row
+        )
+
+
+def storable(value: object) -> object:
+    """`value` with what Postgres cannot store in text or jsonb (NUL, lone surrogates) replaced by U+FFFD."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {str(storable(str(key))): storable(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [storable(part) for part in value]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    return value

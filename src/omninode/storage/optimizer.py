@@ -1,0 +1,105 @@
+"""`PerformanceOptimizer`: the document's door to batches, indexes and query advice."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+from omninode.core import current
+from omninode.core.clock import Clock, SystemClock
+from omninode.core.errors import ConfigurationError
+from omninode.storage.advisor import QueryReport, report_queries
+from omninode.storage.batch import Operation, RowData
+from omninode.storage.bulk import LARGEST_BATCH, BatchRequest, BatchResult, BulkWriter
+from omninode.storage.database import Database
+from omninode.storage.indexes import IndexChange, create_missing
+
+__all__ = ["BatchResult", "PerformanceOptimizer"]
+
+
+class PerformanceOptimizer:
+    """Fast batches, missing indexes, slow queries.
+
+    Without `database` it uses the one of the open runtime (`core.current`), or what `opener` returns. Safe to use
+    from many tasks at once.
+    """
+
+    def __init__(
+        self,
+        database: Database | None = None,
+        *,
+        batch_size: int = 100,
+        opener: Callable[[], Awaitable[Database]] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if not 1 <= batch_size <= LARGEST_BATCH:
+            raise ConfigurationError(f"the batch size is {batch_size}; set BATCH_OPERATION_SIZE to 1..{LARGEST_BATCH}")
+        self._database = database
+        self._opener = opener
+        self._batch_size = batch_size
+        self._writer = BulkWriter(clock=clock or SystemClock())
+
+    async def batch_write_with_pooling(
+        self,
+        data: Sequence[RowData],
+        operation_type: str,
+        table_name: str,
+        *,
+        key_columns: Sequence[str] = ("id",),
+        on_conflict: Literal["fail", "skip"] = "fail",
+        batch_size: int | None = None,
+        isolate: bool = False,
+    ) -> BatchResult:
+        """Write all of `data` (mappings of column to value) and say what was done.
+
+        The whole call is one transaction: when a row cannot be written, none is, and BatchDataError names table,
+        column and row. With `isolate`, each batch is a transaction, bad rows go to `dead_letters`, and only a call
+        that wrote nothing raises. Batches begin with `batch_size` (BATCH_OPERATION_SIZE) and double while they take
+        less than 50 ms, unless the size is given here. Deadlocks and serialisation failures are repeated.
+
+        Args:
+            operation_type: INSERT, UPDATE, DELETE or UPSERT, in any case.
+            table_name: an ordinary table, as 'table' or 'schema.table'.
+            key_columns: what identifies a row for UPDATE, DELETE and UPSERT; of several rows with one key the last
+                wins.
+            on_conflict: what INSERT does with a row that violates a unique index.
+        """
+        request = BatchRequest(
+            data=data,
+            operation=Operation.parse(operation_type),
+            table=table_name,
+            keys=key_columns,
+            on_conflict=on_conflict,
+            batch_size=self._batch_size if batch_size is None else batch_size,
+            grows=batch_size is None,
+            isolate=isolate,
+        )
+        return await self._writer.write(await self._open_database(), request)
+
+    async def create_missing_indexes(self, *, dry_run: bool = False) -> tuple[IndexChange, ...]:
+        """Create, without blocking writers, the indexes that foreign keys and lookups by run, agent or time lack.
+
+        Idempotent: what is there, in any form that serves, is left alone. With `dry_run` nothing is created.
+        """
+        return await create_missing(await self._open_database(), dry_run=dry_run)
+
+    async def optimize_queries(self, *, limit: int = 20) -> QueryReport:
+        """Refresh stale planner statistics and report how the dearest statements run.
+
+        Looks at the `limit` statements that took most time in this process, asks the server for their plans, and
+        names full scans of large tables with their filter.
+        """
+        return await report_queries(await self._open_database(), limit=limit)
+
+    async def _open_database(self) -> Database:
+        if self._database is not None:
+            return self._database
+        runtime = current.scope().runtime
+        if runtime is not None:
+            database: Database = runtime.database
+            return database
+        if self._opener is not None:
+            return await self._opener()
+        raise ConfigurationError(
+            "no database is open: pass PerformanceOptimizer(database), or use it inside `async with omninode.open()`"
+        )
