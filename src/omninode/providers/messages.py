@@ -21,6 +21,15 @@ class Message:
     role: Role
     content: str
 
+    def __post_init__(self) -> None:
+        try:
+            self.content.isascii() or self.content.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError(
+                f"a {self.role} message holds half a surrogate pair at character {error.start}; "
+                "clean the text with InputValidator first"
+            ) from error
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:

@@ -54,8 +54,8 @@ class ModelPrice:
 class PriceBook:
     """Knows what calls cost. `overrides` maps (provider, model) to a price, and beats the published data.
 
-    Providers are named as in genai-prices ("openai", "anthropic", "groq", ...); any other name is unpriced unless
-    there is an override. Safe from any thread.
+    Providers are named as in genai-prices ("openai", "anthropic", "groq", ...); any other name, such as that of a
+    host, is unpriced unless there is an override. Safe from any thread.
     """
 
     def __init__(self, overrides: Mapping[tuple[str, str], ModelPrice] | None = None) -> None:
@@ -75,9 +75,13 @@ class PriceBook:
                 self._known[key] = pricer
         return pricer(usage)
 
+    def is_known(self, provider: str, model: str) -> bool:
+        """Whether the price has been looked up already."""
+        return (provider, model) in self._known
+
     async def preload(self, provider: str, model: str) -> None:
         """Look the price up on a thread, so that the first `cost` does not hold the event loop."""
-        if (provider, model) not in self._known:
+        if not self.is_known(provider, model):
             await asyncio.to_thread(self.cost, provider, model, Usage())
 
     def _resolved(self, key: tuple[str, str]) -> Pricer:
@@ -86,6 +90,8 @@ class PriceBook:
 
 
 def _published(provider: str, model: str) -> Pricer:
+    if "." in provider or provider in {"localhost", "simulated"}:
+        return _unpriced  # a host or the simulator: not worth loading the data to find nothing
     from genai_prices import Usage as PublishedUsage
     from genai_prices import calc_price
 

@@ -38,10 +38,25 @@ class Endpoint:
 class Decoder(Protocol):
     """What a protocol says in its events."""
 
-    model: str | None
-    finish_reason: FinishReason | None
-    usage: Usage | None
-    is_ended: bool
+    @property
+    def model(self) -> str | None:
+        """The model that answers, once it was named."""
+        ...
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model stopped, once it said so."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage reported so far."""
+        ...
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the end that the protocol demands has come."""
+        ...
 
     def take(self, event: ServerEvent) -> str:
         """The text `event` adds; raises the error that it reports."""

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from omninode.core.errors import ConfigurationError
+from omninode.core.clock import Clock
+from omninode.core.errors import (
+    AttemptTimeoutError,
+    BreakerOpenError,
+    ConfigurationError,
+    MalformedAnswerError,
+    OmniNodeError,
+)
+from omninode.core.events import EventSink
+from omninode.providers.catalog import FoundDeployment, ProtocolName
+from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.pricing import ModelPrice
+from omninode.providers.provider import Provider
+from omninode.resilience.breaker import CircuitBreaker
+from omninode.resilience.circuit import CircuitBreakerConfig
+from omninode.resilience.policy import CallOutcome, Policy
+from omninode.resilience.retry import RetryManager
+from omninode.resilience.schedule import RetryConfig
+from omninode.routing.admission import Admission
 
-__all__ = ["ALL_ROLES", "DeploymentConfig", "Protocol"]
+__all__ = ["ALL_ROLES", "Deployment", "DeploymentConfig", "DeploymentHealth", "RouterSettings"]
 
-Protocol = Literal["openai", "anthropic"]
 ALL_ROLES = frozenset({"planner", "voter", "worker"})
 
 # Hosts whose prices are published under the provider's own name.
@@ -44,7 +60,7 @@ class DeploymentConfig:
     """
 
     name: str
-    protocol: Protocol
+    protocol: ProtocolName
     base_url: str
     model: str
     api_key: str | None = field(default=None, repr=False)
@@ -79,6 +95,21 @@ class DeploymentConfig:
         if not self.provider:
             object.__setattr__(self, "provider", _provider_of(parts.hostname, is_simulated=self.is_simulated))
 
+    @classmethod
+    def of_found(cls, found: FoundDeployment) -> DeploymentConfig:
+        """The deployment that discovery found; the less preferred models of an endpoint stand by and vote."""
+        return cls(
+            name=found.name,
+            protocol=found.protocol,
+            base_url=found.base_url,
+            model=found.model,
+            api_key=found.api_key,
+            weight=1.0 if found.is_first else 0.0,
+            # A model on this machine is slow to load and runs few calls at a time.
+            timeout_s=300.0 if found.is_local else 60.0,
+            max_concurrency=2 if found.is_local else 16,
+        )
+
     @property
     def is_standby(self) -> bool:
         """Whether it is called only when others have failed."""
@@ -89,3 +120,162 @@ def _provider_of(host: str, *, is_simulated: bool) -> str:
     if is_simulated:
         return "simulated"
     return _PROVIDERS.get(host, host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSettings:
+    """How the router protects calls; one breaker, one retry manager and one bulkhead per deployment are made of it.
+
+    Args:
+        retry: when an attempt is repeated on the same deployment.
+        breaker: when a deployment is given a break.
+        max_queue: callers that may wait for a place at one deployment.
+        hasty_wait_s: the longest Retry-After waited for while another deployment could answer instead.
+        longest_park_s: the longest wait, within the caller's deadline, for a break to end when every deployment of
+            the role has one. 0 refuses at once.
+    """
+
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
+    max_queue: int = 1_000
+    hasty_wait_s: float = 1.0
+    longest_park_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.max_queue < 0 or not self.hasty_wait_s >= 0 or not self.longest_park_s >= 0:
+            raise ConfigurationError("max_queue, hasty_wait_s and longest_park_s are zero or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentHealth:
+    """How a deployment does; `retry_after_s` says when its breaker lets a call through (0.0 now, None never)."""
+
+    name: str
+    model: str
+    provider: str
+    roles: tuple[str, ...]
+    is_simulated: bool
+    breaker: str
+    retry_after_s: float | None
+    running: int
+    waiting: int
+    calls: int
+    failed: int
+    latency_ms: float | None
+    last_error: str | None
+
+
+class Deployment:
+    """A deployment while the program runs: its provider, its breaker, its places, and what it has done."""
+
+    def __init__(
+        self,
+        config: DeploymentConfig,
+        provider: Provider,
+        *,
+        settings: RouterSettings,
+        breaker: CircuitBreaker,
+        clock: Clock,
+        sink: EventSink,
+    ) -> None:
+        self.config = config
+        self.provider = provider
+        self.breaker = breaker
+        self.admission = Admission(config.name, max_concurrency=config.max_concurrency, max_queue=settings.max_queue)
+        hasty = replace(
+            settings.retry,
+            max_retry_after=min(settings.retry.max_retry_after, settings.hasty_wait_s),
+            retry_on=_is_worth_repeating(settings.retry),
+        )
+        self._patient, self._hasty = (
+            Policy(
+                config.name,
+                attempt_timeout_s=config.timeout_s,
+                retry=retry,
+                breaker=breaker,
+                bulkhead=self.admission.bulkhead,
+                clock=clock,
+                sink=sink,
+            )
+            for retry in (settings.retry, hasty)
+        )
+        self._calls = self._failed = 0
+        self._last_error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.config.name
+
+    @property
+    def is_admitting(self) -> bool:
+        """Whether its breaker would let a call through now."""
+        return self.breaker.retry_after_s == 0.0
+
+    @property
+    def retries(self) -> tuple[RetryManager, ...]:
+        """Its retry managers, whose counters are worth keeping across restarts."""
+        return (self._patient.retry, self._hasty.retry)
+
+    async def answer(self, request: ChatRequest, *, is_hasty: bool) -> CallOutcome[ChatAnswer]:
+        """How a call ended, retries included; a hasty one leaves it to another deployment sooner."""
+        policy = self._hasty if is_hasty else self._patient
+        outcome = await policy.outcome(self._fetch, request)
+        self._calls += 1
+        if outcome.error is None:
+            return outcome
+        self._failed += 1
+        if isinstance(outcome.error, BreakerOpenError):
+            return replace(outcome, error=self.refusal())
+        return outcome
+
+    def refusal(self) -> BreakerOpenError:
+        """The error for a call that its breaker does not let through, with what had gone wrong before."""
+        wait_s = self.breaker.retry_after_s
+        when = "until it is closed by hand" if wait_s is None else f"for another {wait_s:.1f} s"
+        because = f", after: {self._last_error}" if self._last_error else ""
+        return BreakerOpenError(
+            f"{self.name}: not asked, its breaker is open {when}{because}", breaker=self.name, retry_after_s=wait_s
+        )
+
+    async def _fetch(self, request: ChatRequest) -> ChatAnswer:
+        try:
+            return await self._fetched(request)
+        except OmniNodeError as error:
+            self._last_error = str(error)
+            raise
+
+    async def _fetched(self, request: ChatRequest) -> ChatAnswer:
+        if not self.config.is_streaming:
+            return await self.provider.complete(request, model=self.config.model)
+        async with self.provider.stream(request, model=self.config.model) as stream:
+            async for _ in stream:
+                pass  # the pieces add up in the answer
+            answer = stream.answer
+        if answer is None:
+            raise MalformedAnswerError(f"{self.name}: the stream ended without an answer")
+        return answer
+
+    def health(self, latency_ms: float | None) -> DeploymentHealth:
+        """How it does now."""
+        places = self.admission.statistics()
+        return DeploymentHealth(
+            name=self.name,
+            model=self.config.model,
+            provider=self.config.provider,
+            roles=tuple(sorted(self.config.roles)),
+            is_simulated=self.config.is_simulated,
+            breaker=self.breaker.state.value,
+            retry_after_s=self.breaker.retry_after_s,
+            running=places.running,
+            waiting=places.waiting,
+            calls=self._calls,
+            failed=self._failed,
+            latency_ms=latency_ms,
+            last_error=self._last_error,
+        )
+
+
+def _is_worth_repeating(retry: RetryConfig) -> Callable[[BaseException], bool]:
+    """What to repeat on the same deployment while another could answer: not an attempt that used up its time."""
+    return lambda error: retry.retry_on(error) and not isinstance(error, AttemptTimeoutError)

@@ -1,52 +1,129 @@
-"""The one way to a model: a call names a role, the router finds a deployment that answers."""
+"""The one way to a model: a call names a role, the router finds a deployment that answers.
+
+    exact cache > single flight > fallback over the deployments of the role > policy of the deployment > provider
+
+A repeatable call (temperature 0 or a seed) that was answered before, or is being answered now, costs nothing. Any
+other is sent to the deployments of its role in the balancer's order until one answers. What is not as it should be,
+a deployment that failed or is having a break, is written on the answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
-from omninode.core.errors import ConfigurationError, ProviderError
-from omninode.core.events import CallFinished, EventSink, NullSink
+from omninode.core.deadline import Deadline, within
+from omninode.core.errors import ConfigurationError, OmniNodeError
+from omninode.core.events import CacheUse, EventSink, NullSink
+from omninode.core.usage import Cost, Usage
+from omninode.providers.catalog import provider_for
 from omninode.providers.http import HttpClient
-from omninode.providers.messages import ChatAnswer, ChatRequest
-from omninode.providers.openai import OpenAIProvider
+from omninode.providers.messages import ChatRequest
 from omninode.providers.pricing import PriceBook
 from omninode.providers.provider import Provider
+from omninode.resilience.registry import BreakerRegistry
+from omninode.resilience.retry import RetryManager
+from omninode.routing.balancer import Balancer
+from omninode.routing.cache.exact import CacheStatistics, ExactCache, exact_key
+from omninode.routing.cache.single_flight import FlightStatistics, SingleFlight
 from omninode.routing.completion import Completion
-from omninode.routing.deployment import DeploymentConfig
+from omninode.routing.deployment import Deployment, DeploymentConfig, DeploymentHealth, RouterSettings
+from omninode.routing.failover import Failover, Trail
+from omninode.routing.teller import Teller
 
-__all__ = ["Router"]
+__all__ = ["Probe", "Router", "RouterParts", "RouterStatistics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterParts:
+    """What a router may be given in place of what it makes itself.
+
+    `breakers` is where its breakers are kept, one per deployment and by its
+    name, so that their state can be restored. `providers` maps names of deployments to providers, for tests.
+    """
+
+    breakers: BreakerRegistry | None = None
+    providers: Mapping[str, Provider] | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Whether a deployment can be reached and accepts our key; `has_model` None where it did not say."""
+
+    deployment: str
+    ok: bool
+    duration_ms: float
+    models: tuple[str, ...] = ()
+    has_model: bool | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterStatistics:
+    """What a router has done since it was made; `degraded` counts answers that were not by the first choice."""
+
+    calls: int
+    failed: int
+    degraded: int
+    shared: int
+    cache: CacheStatistics | None
+    flights: FlightStatistics
+    deployments: tuple[DeploymentHealth, ...]
 
 
 class Router:
-    """Answers calls by role. Safe to use concurrently; close it, or use it as an async context manager."""
+    """Answers calls by role; safe to use concurrently on one event loop.
 
-    def __init__(
+    Close it, or use it as an async context manager. The HTTP client stays the caller's. Without a `cache` answers are
+    not kept, but identical calls at the same time are still one.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument per collaborator; they do not travel together
         self,
         deployments: Sequence[DeploymentConfig],
         *,
         http: HttpClient,
         prices: PriceBook | None = None,
+        cache: ExactCache[Completion] | None = None,
         clock: Clock | None = None,
         sink: EventSink | None = None,
+        settings: RouterSettings | None = None,
+        parts: RouterParts | None = None,
     ) -> None:
-        self._deployments = tuple(deployments)
-        self._prices = prices or PriceBook()
+        settings, parts = settings or RouterSettings(), parts or RouterParts()
         self._clock = clock or SystemClock()
         self._sink = sink or NullSink()
-        self._providers: dict[str, Provider] = {
-            entry.name: OpenAIProvider(
-                entry.base_url, entry.api_key, http=http, name=entry.name, timeout_s=entry.timeout_s
+        self._cache = cache
+        self._flights: SingleFlight[Completion] = SingleFlight()
+        self._balancer = Balancer(clock=self._clock, seed=parts.seed)
+        self._failover = Failover(
+            balancer=self._balancer,
+            prices=prices or PriceBook(),
+            clock=self._clock,
+            longest_park_s=settings.longest_park_s,
+        )
+        breakers = parts.breakers or BreakerRegistry(settings.breaker, clock=self._clock, sink=self._sink)
+        self._deployments: dict[str, Deployment] = {}
+        for config in deployments:
+            if config.name in self._deployments:
+                raise ConfigurationError(f"two deployments are called {config.name!r}; rename one")
+            self._deployments[config.name] = Deployment(
+                config,
+                (parts.providers or {}).get(config.name) or _provider(config, http),
+                settings=settings,
+                breaker=breakers.get(config.name),
+                clock=self._clock,
+                sink=self._sink,
             )
-            for entry in self._deployments
-        }
+        self._calls = self._failed = self._degraded = self._shared = 0
 
     def deployments(self, role: str | None = None) -> tuple[DeploymentConfig, ...]:
         """The deployments that may play `role`, all of them for None."""
-        return tuple(entry for entry in self._deployments if role is None or role in entry.roles)
+        return tuple(entry.config for entry in self._deployments.values() if role is None or role in entry.config.roles)
 
     async def complete(
         self,
@@ -56,74 +133,89 @@ class Router:
         deployment: str | None = None,
         agent_id: str | None = None,
         task_id: str | None = None,
-        use_cache: bool = True,  # noqa: ARG002 - the caches come next
+        use_cache: bool = True,
     ) -> Completion:
-        """The answer of a deployment that may play `role`, or of the one named."""
-        chosen = next(
-            (entry for entry in self.deployments(role) if deployment is None or entry.name == deployment), None
-        )
-        if chosen is None:
-            raise ConfigurationError(f"no deployment may play the role {role!r}; declare one")
+        """The answer of a deployment that may play `role`.
+
+        Args:
+            request: what is asked.
+            role: the part the model plays, such as "planner".
+            deployment: the name of the only one to ask, with no fallback; a vote is worth nothing if another votes.
+            agent_id, task_id: who asks and for what, for the records; those of the scope by default.
+            use_cache: False for an answer of its own, neither stored nor shared.
+
+        Raises:
+            ConfigurationError: no deployment may play `role`, or none has that name.
+            ProviderError: no deployment answered; the message names each, the class is that of the failure most
+                worth acting on. BreakerOpenError when all of them are having a break.
+            DeadlineExceededError: the deadline of the scope came first.
+        """
+        candidates = self._candidates(role, deployment)
         started = self._clock.monotonic()
+        trail = Trail()
+        teller = Teller(role=role, agent_id=agent_id, task_id=task_id, first=candidates[0].config, trail=trail)
+        self._calls += 1
         try:
-            answer = await self._providers[chosen.name].complete(request, model=chosen.model)
-        except ProviderError as error:
-            self._tell(chosen, role=role, started=started, task=(agent_id, task_id), error=error)
+            done = await self._answered(request, candidates, role=role, trail=trail, use_cache=use_cache)
+        except BaseException as error:
+            self._failed += 1
+            self._sink.emit(teller.failure(error, duration_ms=self._since_ms(started)))
             raise
-        cost = self._prices.cost(chosen.provider, chosen.model, answer.usage)
-        done = Completion(
-            text=answer.text,
-            answer=answer,
-            deployment=chosen.name,
-            model=answer.model,
-            provider=chosen.provider,
-            usage=answer.usage,
-            cost=cost,
-            attempts=1,
-            cache="off",
-            duration_ms=(self._clock.monotonic() - started) * 1000,
-            is_simulated=chosen.is_simulated,
-        )
-        self._tell(chosen, role=role, started=started, task=(agent_id, task_id), done=done)
+        done = replace(done, duration_ms=self._since_ms(started))
+        self._degraded += done.degraded is not None
+        self._shared += done.cache == "shared"
+        self._sink.emit(teller.success(done))
         return done
 
-    def _tell(
-        self,
-        chosen: DeploymentConfig,
-        *,
-        role: str,
-        started: float,
-        task: tuple[str | None, str | None],
-        done: Completion | None = None,
-        error: ProviderError | None = None,
-    ) -> None:
-        scope = current.scope()
-        answer: ChatAnswer | None = done.answer if done else None
-        self._sink.emit(
-            CallFinished(
-                run_id=scope.run_id,
-                phase=scope.phase,
-                role=role,
-                agent_id=task[0] or scope.agent_id,
-                task_id=task[1] or scope.task_id,
-                model=chosen.model,
-                provider=chosen.provider,
-                deployment=chosen.name,
-                ok=error is None,
-                duration_ms=(self._clock.monotonic() - started) * 1000,
-                tokens_in=answer.usage.input_tokens if answer else 0,
-                tokens_out=answer.usage.output_tokens if answer else 0,
-                cost_uusd=done.cost.micro_usd if done and done.cost.is_complete else None,
-                status=error.status if error else None,
-                error_class=type(error).__name__ if error else None,
-                is_simulated=chosen.is_simulated,
-            )
+    async def probe(self, name: str, *, timeout_s: float = 5.0) -> Probe:
+        """Whether the deployment called `name` can be reached, accepts our key and offers its model.
+
+        A failure of the deployment is in what is returned; raises ConfigurationError for an unknown name.
+        """
+        deployment = self._deployments.get(name)
+        if deployment is None:
+            raise ConfigurationError(f"no deployment is called {name!r}; there are {_listed(self._deployments)}")
+        started = self._clock.monotonic()
+        try:
+            async with within(Deadline.after(timeout_s), doing=f"{name}: probe"):
+                models = await deployment.provider.models()
+        except OmniNodeError as error:
+            return Probe(deployment=name, ok=False, duration_ms=self._since_ms(started), error=str(error))
+        return Probe(
+            deployment=name,
+            ok=True,
+            duration_ms=self._since_ms(started),
+            models=models,
+            has_model=deployment.config.model in models if models else None,
         )
 
+    def health(self) -> tuple[DeploymentHealth, ...]:
+        """How each deployment does now, without asking it."""
+        latency = {entry.name: entry.latency_ms for entry in self._balancer.statistics()}
+        return tuple(entry.health(latency.get(entry.name)) for entry in self._deployments.values())
+
+    def statistics(self) -> RouterStatistics:
+        """What it has done so far."""
+        return RouterStatistics(
+            calls=self._calls,
+            failed=self._failed,
+            degraded=self._degraded,
+            shared=self._shared,
+            cache=self._cache.statistics() if self._cache is not None else None,
+            flights=self._flights.statistics(),
+            deployments=self.health(),
+        )
+
+    @property
+    def retries(self) -> tuple[RetryManager, ...]:
+        """The retry managers of all deployments, whose counters are worth keeping across restarts."""
+        return tuple(retry for entry in self._deployments.values() for retry in entry.retries)
+
     async def close(self) -> None:
-        """Close the providers; closing twice is harmless."""
-        for provider in self._providers.values():
-            await provider.close()
+        """End every call under way and close the providers; closing twice is harmless."""
+        await self._flights.close()
+        for entry in self._deployments.values():
+            await entry.provider.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,3 +224,58 @@ class Router:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _candidates(self, role: str, name: str | None) -> list[Deployment]:
+        found = [
+            entry
+            for entry in self._deployments.values()
+            if role in entry.config.roles and (name is None or entry.name == name)
+        ]
+        if not found:
+            which = f"no deployment called {name!r}" if name else "no deployment"
+            raise ConfigurationError(f"{which} may play the role {role!r}; declared: {_listed(self._deployments)}")
+        return found
+
+    async def _answered(
+        self, request: ChatRequest, candidates: Sequence[Deployment], *, role: str, trail: Trail, use_cache: bool
+    ) -> Completion:
+        async def serve() -> Completion:
+            return await self._failover.serve(request, candidates, role=role, trail=trail)
+
+        if not use_cache or (request.temperature != 0 and request.seed is None):
+            return await serve()
+        places = [(entry.name, entry.config.base_url, entry.config.model) for entry in candidates]
+        key = exact_key(role, places, request)
+        stored = self._cache.get(key) if self._cache is not None else None
+        if stored is not None:
+            return _free(stored, "hit")
+
+        async def serve_and_store() -> Completion:
+            done = await serve()
+            if self._cache is None:
+                return done
+            # What a fallback answered is not kept, or it would outlive the trouble by the cache's ttl.
+            if done.answer.is_complete and done.degraded is None:
+                self._cache.put(key, done)
+            return replace(done, cache="miss")
+
+        flown = await self._flights.run(key, serve_and_store)
+        return _free(flown.value, "shared") if flown.is_shared else flown.value
+
+    def _since_ms(self, started: float) -> float:
+        return (self._clock.monotonic() - started) * 1000
+
+
+def _free(done: Completion, use: CacheUse) -> Completion:
+    """The same answer for another caller, who pays nothing for it."""
+    return replace(done, cache=use, usage=Usage(), cost=Cost(), attempts=0)
+
+
+def _listed(names: Mapping[str, Deployment]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _provider(config: DeploymentConfig, http: HttpClient) -> Provider:
+    return provider_for(
+        config.protocol, config.base_url, config.api_key, http=http, name=config.name, timeout_s=config.timeout_s
+    )

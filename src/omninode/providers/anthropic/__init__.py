@@ -1,0 +1,5 @@
+"""The Anthropic messages protocol."""
+
+from omninode.providers.anthropic.client import AnthropicProvider
+
+__all__ = ["AnthropicProvider"]

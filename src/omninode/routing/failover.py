@@ -1,0 +1,144 @@
+"""From one deployment of a role to the next, until one answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from omninode.core import current
+from omninode.core.clock import Clock
+from omninode.core.deadline import Deadline
+from omninode.core.errors import BreakerOpenError
+from omninode.core.usage import Cost, Usage
+from omninode.providers.messages import ChatAnswer, ChatRequest
+from omninode.providers.pricing import PriceBook
+from omninode.resilience.policy import CallOutcome
+from omninode.routing import failures
+from omninode.routing.balancer import Balancer, Candidate
+from omninode.routing.completion import Completion
+from omninode.routing.deployment import Deployment, DeploymentConfig
+from omninode.routing.failures import Failure
+
+__all__ = ["Failover", "Trail"]
+
+# A deployment may take so many times its usual latency before the next one gets its turn.
+_PATIENCE = 3.0
+_SHORTEST_PARK_S = 0.05
+
+
+@dataclass(slots=True)
+class Trail:
+    """What a call has tried so far, for whoever tells how it ended."""
+
+    attempts: int = 0
+    last: DeploymentConfig | None = None
+
+
+class Failover:
+    """Finds the deployment that answers. `longest_park_s` is how long it waits when all of them have a break."""
+
+    def __init__(self, *, balancer: Balancer, prices: PriceBook, clock: Clock, longest_park_s: float) -> None:
+        self._balancer = balancer
+        self._prices = prices
+        self._clock = clock
+        self._longest_park_s = longest_park_s
+
+    async def serve(
+        self, request: ChatRequest, candidates: Sequence[Deployment], *, role: str, trail: Trail
+    ) -> Completion:
+        """The answer of the first of `candidates`, in the balancer's order, that has one.
+
+        When each is having a break, waits for the earliest to end if the deadline of the scope and `longest_park_s`
+        allow. Raises the one error that says most, naming every deployment that was tried or left out.
+        """
+        give_up_at = self._clock.monotonic() + self._longest_park_s
+        while True:
+            try:
+                return await self._round(request, candidates, role=role, trail=trail)
+            except BreakerOpenError as error:
+                # Raised only when nothing but breakers stood in the way.
+                wait_s = error.retry_after_s
+                if wait_s is None or not self._may_park(max(wait_s, _SHORTEST_PARK_S), give_up_at):
+                    raise
+                await self._clock.sleep(max(wait_s, _SHORTEST_PARK_S))
+
+    def _may_park(self, wait_s: float, give_up_at: float) -> bool:
+        deadline = current.scope().deadline
+        return self._clock.monotonic() + wait_s <= give_up_at and (deadline is None or wait_s < deadline.remaining())
+
+    async def _round(
+        self, request: ChatRequest, candidates: Sequence[Deployment], *, role: str, trail: Trail
+    ) -> Completion:
+        ordered, failed = self._ordered(candidates)
+        for place, deployment in enumerate(ordered):
+            trail.last = deployment.config
+            outcome = await self._tried(deployment, request, is_last=place == len(ordered) - 1)
+            trail.attempts += outcome.attempts
+            if outcome.error is None:
+                answer = outcome.unwrap()
+                return await self._completed(deployment.config, answer, attempts=trail.attempts, failed=failed)
+            failed.append((deployment.name, outcome.error))
+            if failures.is_final(outcome.error):
+                break
+        raise failures.no_answer(role, failed)
+
+    def _ordered(self, candidates: Sequence[Deployment]) -> tuple[list[Deployment], list[Failure]]:
+        """Whom to ask, in order, and who is left out because its breaker is open."""
+        by_name = {entry.name: entry for entry in candidates}
+        preferred = self._balancer.order(
+            [Candidate(name=entry.name, weight=entry.config.weight) for entry in candidates]
+        )
+        ordered: list[Deployment] = []
+        left_out: list[Failure] = []
+        for entry in (by_name[candidate.name] for candidate in preferred):
+            if entry.is_admitting:
+                ordered.append(entry)
+            elif not entry.config.is_standby or len(candidates) == 1:
+                left_out.append((entry.name, entry.refusal()))
+        # Those with a free place first; the sort is stable, so the balancer's order holds inside both halves.
+        ordered.sort(key=lambda entry: (entry.config.is_standby, not entry.admission.has_room))
+        return ordered, left_out
+
+    async def _tried(self, deployment: Deployment, request: ChatRequest, *, is_last: bool) -> CallOutcome[ChatAnswer]:
+        with self._balancer.under_way(deployment.name) as trip:
+            with current.entered(deadline=None if is_last else self._share(deployment.name)):
+                outcome = await deployment.answer(request, is_hasty=not is_last)
+            trip.has_failed = outcome.error is not None and not failures.is_final(outcome.error)
+        return outcome
+
+    def _share(self, name: str) -> Deadline | None:
+        """When to stop waiting for one deployment so that the next still has a chance: half of what remains."""
+        deadline = current.scope().deadline
+        if deadline is None:
+            return None
+        remaining = deadline.remaining()
+        allowed = max(remaining / 2, _PATIENCE * self._balancer.latency_s(name))
+        return Deadline.after(min(remaining, allowed), clock=deadline.clock)
+
+    async def _completed(
+        self, config: DeploymentConfig, answer: ChatAnswer, *, attempts: int, failed: Sequence[Failure]
+    ) -> Completion:
+        said = "; ".join(f"{name}: {failures.reason(error)}" for name, error in failed)
+        return Completion(
+            text=answer.text,
+            answer=answer,
+            deployment=config.name,
+            model=config.model,
+            provider=config.provider,
+            usage=answer.usage,
+            cost=await self._cost(config, answer.usage),
+            attempts=attempts,
+            cache="off",
+            duration_ms=answer.duration_s * 1000,
+            degraded=f"answered by {config.name} instead ({said})" if failed else None,
+            fell_back_from=tuple(name for name, _ in failed),
+            is_simulated=config.is_simulated,
+        )
+
+    async def _cost(self, config: DeploymentConfig, usage: Usage) -> Cost:
+        if config.price is not None:
+            return config.price.cost(usage)
+        if config.is_simulated:
+            return Cost.unpriced()
+        await self._prices.preload(config.provider, config.model)
+        return self._prices.cost(config.provider, config.model, usage)

@@ -1,0 +1,82 @@
+"""How a call is told of once it has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omninode.core import current
+from omninode.core.errors import (
+    AttemptTimeoutError,
+    DeadlineExceededError,
+    MalformedAnswerError,
+    OmniNodeError,
+    ProviderError,
+)
+from omninode.core.events import CallFinished
+from omninode.routing.completion import Completion
+from omninode.routing.deployment import DeploymentConfig
+from omninode.routing.failover import Trail
+
+__all__ = ["Teller"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Teller:
+    """Makes the event of one call; `first` stands for a call that failed before any deployment was asked."""
+
+    role: str
+    agent_id: str | None
+    task_id: str | None
+    first: DeploymentConfig
+    trail: Trail
+
+    def success(self, done: Completion) -> CallFinished:
+        """The event of a call that was answered, in the scope of whoever made it."""
+        scope = current.scope()
+        ttft_s = done.answer.ttft_s if done.attempts else None
+        return CallFinished(
+            run_id=scope.run_id,
+            phase=scope.phase,
+            agent_id=self.agent_id or scope.agent_id,
+            task_id=self.task_id or scope.task_id,
+            role=self.role,
+            model=done.model,
+            provider=done.provider,
+            deployment=done.deployment,
+            ok=True,
+            duration_ms=done.duration_ms,
+            ttft_ms=None if ttft_s is None else ttft_s * 1000,
+            attempts=done.attempts,
+            tokens_in=done.usage.input_tokens,
+            tokens_out=done.usage.output_tokens,
+            cost_uusd=done.cost.micro_usd if done.cost.is_complete else None,
+            cache=done.cache,
+            degraded=done.degraded,
+            is_simulated=done.is_simulated,
+        )
+
+    def failure(self, error: BaseException, *, duration_ms: float) -> CallFinished:
+        """The event of a call that was not."""
+        scope = current.scope()
+        asked = self.trail.last or self.first
+        # An answer that never came whole may be billed all the same; an error answer or a refusal is not.
+        is_free = isinstance(error, OmniNodeError) and not isinstance(
+            error, AttemptTimeoutError | MalformedAnswerError | DeadlineExceededError
+        )
+        return CallFinished(
+            run_id=scope.run_id,
+            phase=scope.phase,
+            agent_id=self.agent_id or scope.agent_id,
+            task_id=self.task_id or scope.task_id,
+            role=self.role,
+            model=asked.model,
+            provider=asked.provider,
+            deployment=asked.name,
+            ok=False,
+            duration_ms=duration_ms,
+            attempts=self.trail.attempts,
+            cost_uusd=0 if is_free else None,
+            status=error.status if isinstance(error, ProviderError) else None,
+            error_class=type(error).__name__,
+            is_simulated=asked.is_simulated,
+        )
