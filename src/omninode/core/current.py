@@ -31,6 +31,7 @@ class Scope:
     agent_id: str | None = None
     deadline: Deadline | None = None
     retry_owner: str | None = None
+    span_id: UUID | None = None
 
 
 _NOWHERE = Scope()

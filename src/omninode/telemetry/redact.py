@@ -11,14 +11,13 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from omninode.validation import secrets
+
 __all__ = ["REDACTED", "redact", "redact_error", "redact_text"]
 
 REDACTED = "[redacted]"
-_SECRET_KEY = re.compile(
-    r"(?:^|[_\-.])(?:api_?key|access_?key|secret(?:_?key)?|secret_?access_?key|password|passwd|pwd|passphrase|token"
-    r"|auth|authorization|cookie|set_cookie|credentials?|private_?key|client_?secret|session_?key|signature|dsn)$"
-)
-_KEYED = re.compile(r"(\b(?:sk|pk|ghp|xox[abp])[-_]|Bearer\s+)[A-Za-z0-9_\-]{12,}")
+# Names the shared table leaves to their context; in labels and headers they always hold a secret.
+_MORE_KEYS = re.compile(r"(?:^|_)(?:auth|private_key|passphrase|session_key|signature|dsn)$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # What is deeper is cut off: telemetry is shallow, and a structure that holds itself must end somewhere.
 _DEPTH = 12
@@ -34,7 +33,7 @@ def redact(value: Any, *, text: Callable[[str], str] | None = None) -> Any:  # A
 
 def redact_text(text: str) -> str:
     """`text` with everything that looks like a secret replaced."""
-    return _KEYED.sub(r"\1[redacted]", text)
+    return secrets.redact(text)
 
 
 def redact_error(error: BaseException) -> str:
@@ -68,4 +67,5 @@ def _redact_parts(value: Any, text: Callable[[str], str], depth: int) -> Any:  #
 
 
 def _is_secret_key(key: str) -> bool:
-    return _SECRET_KEY.search(_CAMEL.sub("_", key).lower().replace(" ", "_").replace("-", "_")) is not None
+    plain = _CAMEL.sub("_", key).lower().replace(" ", "_").replace("-", "_")
+    return secrets.is_sensitive_name(plain) or _MORE_KEYS.search(plain) is not None
