@@ -14,6 +14,7 @@ from omninode.resilience.registry import BreakerRegistry, call_with_breaker
 from omninode.resilience.retry import RetryManager, RetryStatistics, execute_with_retry
 from omninode.resilience.schedule import CallRecord, RetryConfig
 from omninode.resilience.snapshot import BreakerSnapshot, RetrySnapshot, StateStore, StoredState
+from omninode.resilience.state import KeeperStatistics, StateKeeper
 from omninode.resilience.timeout import AttemptTimeout
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "CircuitState",
     "Consecutive",
     "Fallback",
+    "KeeperStatistics",
     "Outcome",
     "Permit",
     "Policy",
@@ -42,6 +44,7 @@ __all__ = [
     "RetrySnapshot",
     "RetryStatistics",
     "Sequential",
+    "StateKeeper",
     "StateStore",
     "StoredState",
     "call_with_breaker",

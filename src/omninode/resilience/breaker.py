@@ -101,6 +101,7 @@ class CircuitBreaker:
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         spec = self.config.detector or Consecutive(self.config.failure_threshold)
         self._detector: Detector = spec.start(self._clock)
+        self._succeeded = self._detector.succeeded
         self._state = CircuitState.CLOSED
         self._generation = 0
         self._break: _Break | None = None
@@ -178,10 +179,14 @@ class CircuitBreaker:
             else:
                 permit.release(outcome, cause=cause)
             raise
-        if permit is None:
-            self._settle(generation, Outcome.SUCCESS, "")
-        else:
+        if permit is not None:
             permit.release(Outcome.SUCCESS)
+        elif generation == self._generation and not self._openings_in_a_row:
+            # What nearly every call does, without the calls below.
+            self._counts.successes += 1
+            self._succeeded()
+        else:
+            self._settle(generation, Outcome.SUCCESS, "")
         return value
 
     def admit(self) -> Permit:

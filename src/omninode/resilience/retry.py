@@ -74,6 +74,7 @@ class RetryManager:
         self._budget = RetryBudget(self.config.budget) if self.config.budget is not None else None
         # False where something inside the attempt keeps the deadline already (a policy's attempt timeout).
         self._limit = AttemptTimeout(name) if bounds_attempts else None
+        self._tells_success = sink is not None or self._budget is not None
         self._counts = _Counts()
         # The scope of the last caller and the one made from it: calls in a loop come from the same.
         self._scopes: tuple[Scope, Scope] | None = None
@@ -153,21 +154,28 @@ class RetryManager:
         inner = self._scope_for(outer, config, record)
         limit = self._limit if record.deadline is not None else None
         token = current.enter(inner) if inner is not outer else None
-        self._counts.calls += 1
+        counts = self._counts
+        counts.calls += 1
         try:
             while True:
-                self._begin(record)
+                record.attempts += 1
+                counts.attempts += 1
+                if self._sink is not None:
+                    record.started = self._clock.monotonic()
                 try:
-                    if limit is not None:
-                        return self._succeeded(await limit.call(func, *args, **kwargs), record, func)
-                    result = func(*args, **kwargs)
+                    result = func(*args, **kwargs) if limit is None else limit.call(func, *args, **kwargs)
                     if result.__class__ is CoroutineType or isawaitable(result):
-                        return self._succeeded(await result, record, func)
-                    return self._succeeded(result, record, func)
+                        value = await result
+                    else:
+                        value = result
                 except BaseException as error:
                     wait_s = self._failed(error, record, config, func)
                     if wait_s is None:
                         raise
+                else:
+                    if self._tells_success or record.attempts > 1:
+                        self._succeeded(record, func)
+                    return value
                 await self._clock.sleep(wait_s)
         finally:
             if token is not None:
@@ -187,20 +195,13 @@ class RetryManager:
             self._scopes = (outer, replace(outer, retry_owner=owner))
         return self._scopes[1]
 
-    def _begin(self, record: CallRecord) -> None:
-        record.attempts += 1
-        self._counts.attempts += 1
-        if self._sink is not None:
-            record.started = self._clock.monotonic()
-
-    def _succeeded(self, value: T, record: CallRecord, func: Callable[..., object]) -> T:
+    def _succeeded(self, record: CallRecord, func: Callable[..., object]) -> None:
         if self._budget is not None:
             self._budget.deposit()
         if record.attempts > 1:
             self._counts.recovered += 1
         if self._sink is not None:
             self._tell_attempt(record, func, Outcome.SUCCESS, None)
-        return value
 
     def _failed(
         self, error: BaseException, record: CallRecord, config: RetryConfig, func: Callable[..., object]

@@ -63,30 +63,19 @@ class CallRecord:
     of another retry owner. A try that we refused ourselves is no attempt; `refusals` counts those.
     """
 
-    __slots__ = (
-        "attempts",
-        "deadline",
-        "gave_up",
-        "is_exhausted",
-        "label",
-        "last_error",
-        "refusals",
-        "retries",
-        "started",
-        "waits_s",
-    )
+    # Defaults on the class, not slots: a call that succeeds at once writes three of them, and this is its whole price.
+    retries = 0
+    deadline: Deadline | None = None
+    attempts = 0
+    refusals = 0
+    waits_s: tuple[float, ...] = ()
+    last_error: BaseException | None = None
+    gave_up = ""
+    is_exhausted = False
+    started = 0.0
 
     def __init__(self, label: str = "") -> None:
         self.label = label
-        self.retries = 0
-        self.deadline: Deadline | None = None
-        self.attempts = 0
-        self.refusals = 0
-        self.waits_s: tuple[float, ...] = ()
-        self.last_error: BaseException | None = None
-        self.gave_up = ""
-        self.is_exhausted = False
-        self.started = 0.0
 
 
 def wait_after(
