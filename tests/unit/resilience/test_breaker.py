@@ -1,0 +1,363 @@
+"""What a caller of a breaker can rely on."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from omninode.core import current
+from omninode.core.concurrency import gather_settled
+from omninode.core.errors import BreakerOpenError, InvalidArgumentError, RequestRejectedError
+from omninode.core.events import BreakerChanged
+from omninode.core.ids import uuid7
+from omninode.resilience import CircuitBreaker, CircuitBreakerConfig, CircuitState, Outcome, Sequential
+
+pytestmark = pytest.mark.unit
+
+CONFIG = CircuitBreakerConfig(failure_threshold=3, timeout_seconds=10.0, success_threshold=2, jitter=0.0)
+
+
+async def fail():
+    raise ConnectionError("down")
+
+
+async def succeed(value=1):
+    return value
+
+
+async def trip(breaker):
+    for _ in range(breaker.config.failure_threshold):
+        with pytest.raises(ConnectionError):
+            await breaker.call(fail)
+
+
+async def test_call_returns_the_value_and_passes_arguments_on(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    assert await breaker.call(succeed, value=7) == 7
+    assert breaker.statistics().successes == 1
+
+
+async def test_open_breaker_refuses_without_calling(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    await trip(breaker)
+    calls = []
+    clock.advance(4.0)
+    with pytest.raises(BreakerOpenError, match=r"open for another 6\.0 s .*ConnectionError") as caught:
+        await breaker.call(calls.append, 1)
+    assert calls == []
+    assert caught.value.retry_after_s == pytest.approx(6.0)
+    assert caught.value.breaker == "b"
+
+
+async def test_a_success_between_failures_starts_the_count_again(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    for _ in range(5):
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                await breaker.call(fail)
+        await breaker.call(succeed)
+    assert breaker.state is CircuitState.CLOSED
+
+
+async def test_breaker_closes_after_enough_successful_probes(clock, sink):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock, sink=sink)
+    await trip(breaker)
+    clock.advance(10.0)
+    await breaker.call(succeed)
+    assert breaker.state is CircuitState.HALF_OPEN
+    await breaker.call(succeed)
+    assert breaker.state is CircuitState.CLOSED
+    assert [(event.before, event.after) for event in sink.of(BreakerChanged)] == [
+        ("closed", "open"),
+        ("open", "half_open"),
+        ("half_open", "closed"),
+    ]
+
+
+async def test_a_failed_probe_opens_again(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    await trip(breaker)
+    clock.advance(10.0)
+    await breaker.call(succeed)
+    with pytest.raises(ConnectionError):
+        await breaker.call(fail)
+    assert breaker.state is CircuitState.OPEN
+    assert breaker.retry_after_s == pytest.approx(10.0)
+
+
+async def test_a_hundred_waiters_at_reopening_send_one_probe(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    await trip(breaker)
+    clock.advance(10.0)
+    reached = []
+
+    async def dead():
+        reached.append(1)
+        await asyncio.sleep(0)
+        raise ConnectionError("still down")
+
+    settled = await gather_settled([lambda: breaker.call(dead)] * 100)
+    assert len(reached) == 1
+    assert sum(isinstance(entry.error, BreakerOpenError) for entry in settled) == 99
+
+
+async def test_rejections_are_counted_and_tell_no_event(clock, sink):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock, sink=sink)
+    await trip(breaker)
+    for _ in range(20):
+        with pytest.raises(BreakerOpenError):
+            await breaker.call(succeed)
+    assert breaker.statistics().rejected == 20
+    assert len(sink.events) == 1
+
+
+async def test_events_carry_the_run_and_phase_of_the_caller(clock, sink):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock, sink=sink)
+    run_id = uuid7()
+    with current.entered(run_id=run_id, phase="parallel_execution"):
+        await trip(breaker)
+    (event,) = sink.of(BreakerChanged)
+    assert (event.run_id, event.phase, event.retry_after_s) == (run_id, "parallel_execution", 10.0)
+
+
+@pytest.mark.parametrize("error", [RequestRejectedError("no such model", status=404), TypeError("bug")])
+async def test_client_faults_never_open_it(clock, error):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+
+    async def reject():
+        raise error
+
+    for _ in range(50):
+        with pytest.raises(type(error)):
+            await breaker.call(reject)
+    assert breaker.state is CircuitState.CLOSED
+    assert breaker.statistics().neutral == 50
+
+
+async def test_cancelled_calls_move_nothing(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    tasks = [asyncio.ensure_future(breaker.call(asyncio.sleep, 60)) for _ in range(100)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert all(task.cancelled() for task in tasks)
+    statistics = breaker.statistics()
+    assert (statistics.state, statistics.neutral, statistics.failures) == (CircuitState.CLOSED, 100, 0)
+
+
+async def test_a_cancelled_probe_gives_its_slot_to_the_next(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    await trip(breaker)
+    clock.advance(10.0)
+    probe = asyncio.ensure_future(breaker.call(asyncio.sleep, 60))
+    await asyncio.sleep(0)
+    with pytest.raises(BreakerOpenError, match="half open"):
+        await breaker.call(succeed)
+    probe.cancel()
+    await asyncio.wait([probe])
+    assert breaker.statistics().probes_under_way == 0
+    assert await breaker.call(succeed) == 1
+
+
+async def test_a_success_from_before_the_trip_closes_nothing(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    answer = asyncio.get_running_loop().create_future()
+    slow = asyncio.ensure_future(breaker.call(lambda: answer))
+    await asyncio.sleep(0)
+    await trip(breaker)
+    answer.set_result("late")
+    assert await slow == "late"
+    assert breaker.state is CircuitState.OPEN
+    assert breaker.statistics().stale == 1
+
+
+async def test_a_late_failure_does_not_reopen_a_closed_breaker(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    permits = [breaker.admit() for _ in range(3)]
+    breaker.isolate()
+    breaker.close()
+    for permit in permits:
+        permit.release(Outcome.TRANSIENT)
+    assert breaker.state is CircuitState.CLOSED
+    assert breaker.statistics().failures == 0
+
+
+def test_a_permit_counts_once_however_often_it_is_released(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    permit = breaker.admit()
+    for _ in range(5):
+        permit.release(Outcome.TRANSIENT)
+    assert breaker.statistics().failures == 1
+    assert breaker.state is CircuitState.CLOSED
+
+
+def test_a_probe_that_never_answers_does_not_hold_it_half_open_for_ever(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.open()
+    clock.advance(10.0)
+    lost = breaker.admit()
+    with pytest.raises(BreakerOpenError):
+        breaker.admit()
+    clock.advance(10.0)
+    second = breaker.admit()
+    with pytest.raises(BreakerOpenError):
+        breaker.admit()
+    second.release(Outcome.SUCCESS)
+    lost.release(Outcome.SUCCESS)
+    assert breaker.state is CircuitState.CLOSED
+
+
+def test_isolation_lasts_until_it_is_lifted(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.isolate("maintenance")
+    clock.advance(1e9)
+    with pytest.raises(BreakerOpenError, match=r"isolated by hand \(maintenance\)") as caught:
+        breaker.admit()
+    assert caught.value.retry_after_s is None
+    breaker.close()
+    assert breaker.admit().is_probe is False
+
+
+async def test_reset_forgets_what_was_counted(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    await trip(breaker)
+    breaker.reset()
+    statistics = breaker.statistics()
+    assert (statistics.state, statistics.failures, statistics.openings) == (CircuitState.CLOSED, 0, 0)
+
+
+def test_breaks_grow_up_to_their_bound_and_shrink_after_calm(clock):
+    config = CircuitBreakerConfig(
+        failure_threshold=1, success_threshold=1, timeout_seconds=1.0, break_growth=2.0, max_break_seconds=4.0, jitter=0
+    )
+    breaker = CircuitBreaker("b", config, clock=clock)
+    lengths = []
+    for _ in range(4):
+        breaker.admit().release(Outcome.TIMEOUT)
+        lengths.append(breaker.retry_after_s)
+        clock.advance(4.0)
+        breaker.admit().release(Outcome.SUCCESS)
+    assert lengths == [1.0, 2.0, 4.0, 4.0]
+    for _ in range(50):
+        breaker.admit().release(Outcome.SUCCESS)
+    breaker.admit().release(Outcome.TIMEOUT)
+    assert breaker.retry_after_s == 1.0
+
+
+def test_jitter_only_shortens_a_break(clock):
+    config = CircuitBreakerConfig(timeout_seconds=10.0, jitter=0.2)
+    lengths = set()
+    for seed in range(50):
+        breaker = CircuitBreaker("b", config, clock=clock, seed=seed)
+        breaker.open()
+        lengths.add(breaker.retry_after_s)
+    assert len(lengths) == 50
+    assert 8.0 <= min(lengths) < 9.0 < max(lengths) <= 10.0
+
+
+async def test_a_plain_function_is_run_and_its_value_returned(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    assert await breaker.call(lambda: 3) == 3
+
+
+async def test_a_classifier_that_fails_counts_as_a_failure_and_leaks_no_probe(clock):
+    def broken(error):
+        raise ValueError("classifier")
+
+    config = CircuitBreakerConfig(failure_threshold=1, timeout_seconds=10.0, jitter=0.0, classify=broken)
+    breaker = CircuitBreaker("b", config, clock=clock)
+    with pytest.raises(ConnectionError) as caught:
+        await breaker.call(fail)
+    assert "the classifier failed" in caught.value.__notes__[0]
+    clock.advance(10.0)
+    with pytest.raises(ConnectionError):
+        await breaker.call(fail)
+    assert (breaker.state, breaker.statistics().probes_under_way) == (CircuitState.OPEN, 0)
+
+
+def test_the_sequential_detector_trips_after_sixteen_failures(clock):
+    breaker = CircuitBreaker("b", CircuitBreakerConfig(detector=Sequential()), clock=clock)
+    failures = 0
+    while breaker.state is CircuitState.CLOSED:
+        breaker.admit().release(Outcome.TRANSIENT)
+        failures += 1
+    assert failures == 16
+
+
+def test_the_sequential_detector_stays_closed_at_half_failures(clock):
+    breaker = CircuitBreaker("b", CircuitBreakerConfig(detector=Sequential()), clock=clock)
+    for _ in range(5000):
+        breaker.admit().release(Outcome.TRANSIENT)
+        breaker.admit().release(Outcome.SUCCESS)
+    assert breaker.state is CircuitState.CLOSED
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"failure_threshold": 0},
+        {"failure_threshold": True},
+        {"failure_threshold": 2.5},
+        {"timeout_seconds": 0},
+        {"timeout_seconds": float("nan")},
+        {"success_threshold": -1},
+        {"half_open_max_calls": 0},
+        {"jitter": 1.5},
+        {"break_growth": 0.5},
+        {"max_break_seconds": 1.0},
+    ],
+)
+def test_a_setting_out_of_range_is_named(settings):
+    with pytest.raises(InvalidArgumentError, match=next(iter(settings))):
+        CircuitBreakerConfig(**settings)
+
+
+def test_a_restored_break_goes_on_for_what_is_left(clock):
+    before = CircuitBreaker("b", CONFIG, clock=clock)
+    before.open("outage")
+    clock.advance(4.0)
+    kept = before.snapshot()
+    clock.advance(3.0)
+    after = CircuitBreaker("b", CONFIG, clock=clock)
+    after.restore(kept)
+    assert after.retry_after_s == pytest.approx(3.0)
+    assert after.generation > kept.generation
+    assert after.statistics().reason == "outage"
+
+
+def test_a_clock_set_wrong_never_restores_more_than_the_longest_break(clock):
+    before = CircuitBreaker("b", CONFIG, clock=clock)
+    before.open()
+    kept = before.snapshot()
+    moved = type(clock)()
+    moved.now = lambda: clock.now() - timedelta(days=365)
+    after = CircuitBreaker("b", CONFIG, clock=moved)
+    after.restore(kept)
+    assert after.retry_after_s <= 10.0
+
+
+def test_isolation_and_half_open_survive_a_restart(clock):
+    isolated = CircuitBreaker("i", CONFIG, clock=clock)
+    isolated.isolate()
+    probing = CircuitBreaker("p", CONFIG, clock=clock)
+    probing.open()
+    clock.advance(10.0)
+    probing.admit()
+    again = [CircuitBreaker(name, CONFIG, clock=clock) for name in "ip"]
+    again[0].restore(isolated.snapshot())
+    again[1].restore(probing.snapshot())
+    assert again[0].retry_after_s is None
+    assert (again[1].state, again[1].retry_after_s) == (CircuitState.OPEN, 0.0)
+    assert again[1].admit().is_probe
+
+
+async def test_a_step_of_the_wall_clock_changes_no_break(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    await trip(breaker)
+    clock.now = lambda: None  # any use of the wall clock for timing would raise
+    assert breaker.retry_after_s == pytest.approx(10.0)
+    clock.advance(10.0)
+    assert await breaker.call(succeed) == 1

@@ -1,0 +1,128 @@
+"""A cap that neither loses permits nor makes any."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from omninode.core import current
+from omninode.core.deadline import Deadline
+from omninode.core.errors import BulkheadFullError, DeadlineExceededError, DefectError
+from omninode.resilience import Bulkhead, BulkheadConfig
+
+pytestmark = pytest.mark.unit
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_no_more_than_the_cap_run_at_once():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=3))
+    running = most = 0
+
+    async def work():
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+
+    await asyncio.gather(*[bulkhead.call(work) for _ in range(50)])
+    assert most == 3
+    assert (bulkhead.statistics().admitted, bulkhead.statistics().running) == (50, 0)
+
+
+async def test_the_line_is_first_come_first_served():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1))
+    served = []
+
+    async def work(number):
+        served.append(number)
+        await asyncio.sleep(0)
+
+    await asyncio.gather(*[bulkhead.call(work, number) for number in range(20)])
+    assert served == list(range(20))
+
+
+async def test_a_newcomer_does_not_overtake_a_waiter():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1))
+    await bulkhead.acquire()
+    waiter = asyncio.ensure_future(bulkhead.acquire())
+    await settle()
+    bulkhead.release()
+    newcomer = asyncio.ensure_future(bulkhead.acquire())
+    await settle()
+    assert (waiter.done(), newcomer.done()) == (True, False)
+    bulkhead.release()
+    await newcomer
+
+
+async def test_a_full_line_refuses_at_once():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1, max_queue=1))
+    await bulkhead.acquire()
+    waiter = asyncio.ensure_future(bulkhead.acquire())
+    await settle()
+    with pytest.raises(BulkheadFullError, match="'b': all 1 permits are taken and 1 callers wait"):
+        await bulkhead.acquire()
+    assert bulkhead.statistics().rejected == 1
+    bulkhead.release()
+    await waiter
+
+
+async def test_a_wait_ends_with_its_timeout_and_leaves_the_line():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1, queue_timeout_s=0.01))
+    await bulkhead.acquire()
+    with pytest.raises(BulkheadFullError, match=r"within 0\.01 s"):
+        await bulkhead.acquire()
+    assert (bulkhead.statistics().waiting, bulkhead.statistics().timed_out) == (0, 1)
+    bulkhead.release()
+    assert bulkhead.statistics().running == 0
+
+
+async def test_a_wait_ends_with_the_deadline():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1))
+    await bulkhead.acquire()
+    with current.entered(deadline=Deadline.after(0.01)), pytest.raises(DeadlineExceededError):
+        await bulkhead.acquire()
+
+
+async def test_a_waiter_cancelled_as_its_permit_arrives_hands_it_on():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1))
+    await bulkhead.acquire()
+    first, second = (asyncio.ensure_future(bulkhead.acquire()) for _ in range(2))
+    await settle()
+    bulkhead.release()
+    first.cancel()
+    await settle()
+    assert first.cancelled()
+    assert second.done()
+    assert not second.cancelled()
+    bulkhead.release()
+    assert bulkhead.statistics().running == 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_no_permit_is_lost_whoever_is_cancelled_when(seed):
+    rng = random.Random(seed)
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=3, max_queue=1000))
+    tasks = [asyncio.ensure_future(bulkhead.call(asyncio.sleep, 0)) for _ in range(60)]
+    while not all(task.done() for task in tasks):
+        rng.choice(tasks).cancel()
+        await asyncio.sleep(0)
+    statistics = bulkhead.statistics()
+    assert (statistics.running, statistics.waiting) == (0, 0)
+    for _ in range(3):
+        await bulkhead.acquire()
+    assert bulkhead.statistics().running == 3
+
+
+async def test_a_permit_released_twice_is_a_defect():
+    bulkhead = Bulkhead("b")
+    await bulkhead.acquire()
+    bulkhead.release()
+    with pytest.raises(DefectError):
+        bulkhead.release()
