@@ -185,3 +185,44 @@ async def test_the_key_is_in_no_repr(http, upstream, answers):
     one = provider(server, http)
     assert KEY not in repr(one)
     assert KEY not in repr(one.stream(ASK, model="m")) + repr(one._chat("m"))
+
+
+def refusing(answers, parameter: str):
+    error = {"error": {"message": "no", "code": "unsupported_value", "param": parameter}}
+    return answers.respond(400, json.dumps(error).encode())
+
+
+async def test_a_parameter_the_model_does_not_take_is_left_out_from_then_on(http, upstream, answers):
+    server = await upstream(refusing(answers, "temperature"), refusing(answers, "max_tokens"), answers.chat("ok"))
+    one = provider(server, http)
+    request = ChatRequest(messages=ASK.messages, max_tokens=9)
+    assert (await one.complete(request, model="m")).text == "ok"
+    assert (await one.complete(request, model="m")).text == "ok"
+    sent = [
+        (("temperature" in r.json), r.json.get("max_tokens"), r.json.get("max_completion_tokens"))
+        for r in server.requests
+    ]
+    assert sent == [(True, 9, None), (False, 9, None), (False, None, 9), (False, None, 9)]
+    await one.complete(request, model="other")
+    assert server.requests[-1].json["temperature"] == 0.0
+
+
+async def test_a_parameter_refused_again_and_again_is_an_error(http, upstream, answers):
+    server = await upstream(refusing(answers, "temperature"))
+    with pytest.raises(RequestRejectedError):
+        await provider(server, http).complete(ASK, model="m")
+    assert len(server.requests) == 2
+
+
+async def test_a_parameter_that_matters_is_never_left_out(http, upstream, answers):
+    server = await upstream(refusing(answers, "messages"))
+    with pytest.raises(RequestRejectedError):
+        await provider(server, http).complete(ASK, model="m")
+    assert len(server.requests) == 1
+
+
+async def test_a_stream_leaves_out_what_is_refused_as_well(http, upstream, answers):
+    server = await upstream(refusing(answers, "temperature"), answers.raw(head(), STREAM))
+    texts, _ = await collected(server, http)
+    assert "".join(texts) == "Grüß dich ✓"
+    assert http.statistics().open_requests == 0
