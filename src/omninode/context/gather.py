@@ -50,7 +50,8 @@ class ContextGatherer:
         limit: how many queries are under way at once.
         clock: for durations and deadlines.
         sink: gets a `SourceFinished` per source, as soon as it has ended.
-        cache: keeps the answers of remote sources; identical queries under way at the same time share one.
+        cache: keeps the answers of remote sources and lets identical queries under way share one task; by default they
+            are shared and not kept.
         optimizer: decides which sources are worth asking; without one all are asked.
     """
 
@@ -76,7 +77,7 @@ class ContextGatherer:
         self._limit = limit
         self._clock = clock or SystemClock()
         self._sink = sink or NullSink()
-        self._cache = cache
+        self._cache = cache or RetrievalCache(ttl_s=None, clock=self._clock)
         self._optimizer = optimizer
         self._counts: Counter[str] = Counter()
 
@@ -165,7 +166,7 @@ class ContextGatherer:
                 raise SourceError(f"source {inquiry.source.name!r} answered with something else than context items")
             return items
 
-        if self._cache is None or not inquiry.traits.is_remote:
+        if not inquiry.traits.is_remote:
             return await fetch()
         key = retrieval_key(inquiry.source.name, question)
         found = await self._cache.fetch(key, fetch)

@@ -14,8 +14,9 @@ from typing import Any, Literal
 from uuid import UUID
 
 from omninode.core.errors import InvalidArgumentError
+from omninode.providers import tokens
 
-__all__ = ["ContextItem", "GatheredContext", "SourceReport", "SourceStatus", "Trust", "content_key", "estimate_tokens"]
+__all__ = ["ContextItem", "GatheredContext", "SourceReport", "SourceStatus", "Trust", "content_key"]
 
 Trust = Literal["workspace", "remote", "learned"]
 SourceStatus = Literal["ok", "late", "failed", "open", "skipped"]
@@ -25,11 +26,6 @@ _SPACE = re.compile(r"\s+")
 
 def _nothing() -> Mapping[str, Any]:
     return {}
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a model counts in `text`: a third of its UTF-8 bytes, rounded up, so rather too many."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
 
 
 def content_key(text: str) -> str:
@@ -65,7 +61,7 @@ class ContextItem:
         if self.tokens < 0:
             raise InvalidArgumentError(f"item {self.id!r} has {self.tokens} tokens; pass zero or more")
         if not self.tokens:
-            object.__setattr__(self, "tokens", estimate_tokens(self.content))
+            object.__setattr__(self, "tokens", tokens.count(self.content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

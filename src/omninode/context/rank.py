@@ -87,14 +87,14 @@ def _with_unique_ids(items: Sequence[ContextItem]) -> list[ContextItem]:
 
 
 def merge_contained(items: Sequence[ContextItem]) -> list[ContextItem]:
-    """`items` without those whose text lies inside another item of the same path.
+    """`items` without those whose text lies inside another item of the same path (and the same trust).
 
     The larger one takes over the better score and the origins, and stands at the better of the two places.
     """
-    by_path: dict[str, list[ContextItem]] = {}
+    by_path: dict[tuple[str, str], list[ContextItem]] = {}
     for item in items:
         if item.path is not None:
-            by_path.setdefault(item.path, []).append(item)
+            by_path.setdefault((item.path, item.trust), []).append(item)
     into = {item.id: holder for group in by_path.values() for item, holder in _contained(group)}
     best: dict[str, ContextItem] = {}
     for item in items:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from omninode.context.cache import RetrievalCache
 from omninode.context.decision import Choice, Decision
 from omninode.context.gather import ContextGatherer
 from omninode.context.item import ContextItem
@@ -16,6 +17,7 @@ from omninode.core.deadline import Deadline
 from omninode.core.errors import BreakerOpenError, InvalidArgumentError, SourceError
 from omninode.core.events import SourceFinished
 from omninode.core.ids import uuid7
+from omninode.testing.clock import FakeClock
 from omninode.testing.sink import RecordingSink
 
 pytestmark = pytest.mark.unit
@@ -300,3 +302,53 @@ async def test_bad_arguments_are_refused() -> None:
         await ContextGatherer([]).gather_global_context("p", [], 0)
     with pytest.raises(InvalidArgumentError, match="'a'"):
         ContextGatherer([Scripted("a"), Scripted("a")])
+
+
+async def test_identical_queries_of_one_run_share_one_task() -> None:
+    began, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(query: SourceQuery) -> list[ContextItem]:
+        began.set()
+        await go.wait()
+        return [item("a", "found")]
+
+    source = Scripted("a", act=wait, traits=Traits(is_per_query=True, is_remote=True))
+    gatherer = ContextGatherer([source])
+    both = [asyncio.ensure_future(gatherer.gather_global_context("p", [query])) for query in ("Same one", "same  ONE")]
+    await began.wait()
+    await asyncio.sleep(0)
+    go.set()
+    results = [await one for one in both]
+    assert source.asked == [("Same one",)]
+    assert [[entry.content for entry in gathered.values()] for gathered in results] == [["found"]] * 2
+    assert [gathered.sources[0].cached for gathered in results] == [0, 1]
+
+
+async def test_remote_answer_is_kept_for_its_time_and_a_local_one_is_not() -> None:
+    clock = FakeClock()
+    remote = Scripted("remote", traits=Traits(is_per_query=True, is_remote=True))
+    local = Scripted("local")
+    gatherer = ContextGatherer([remote, local], cache=RetrievalCache(ttl_s=60, clock=clock))
+    for _ in range(3):
+        gathered = await gatherer.gather_global_context("p")
+    assert (len(remote.asked), len(local.asked)) == (1, 3)
+    assert [report.cached for report in gathered.sources] == [1, 0]
+    clock.advance(61)
+    await gatherer.gather_global_context("p")
+    assert len(remote.asked) == 2
+
+
+@pytest.mark.fault
+async def test_failure_of_a_remote_source_is_not_kept() -> None:
+    answers = [SourceError("down"), None]
+
+    async def act(query: SourceQuery) -> list[ContextItem]:
+        error = answers.pop(0)
+        if error is not None:
+            raise error
+        return [item("a", "found")]
+
+    source = Scripted("a", act=act, traits=Traits(is_per_query=True, is_remote=True))
+    gatherer = ContextGatherer([source], cache=RetrievalCache())
+    assert statuses(await gatherer.gather_global_context("p")) == {"a": "failed"}
+    assert statuses(await gatherer.gather_global_context("p")) == {"a": "ok"}

@@ -170,7 +170,7 @@ async def test_three_sources_share_one_walk(project: Path) -> None:
 def test_tokens_of_identifiers_are_their_parts_and_the_whole() -> None:
     assert tokenize("HTTPServer") == ["http", "server", "httpserver"]
     assert tokenize("snake_case_name") == ["snak", "case", "name"]
-    assert tokenize("parseUTF8Text") == ["parse", "utf", "8", "text", "parseutf8text"]
+    assert tokenize("parseUTF8Text") == ["pars", "utf", "8", "text", "parseutf8text"]
 
 
 def test_word_forms_meet_in_one_token() -> None:
