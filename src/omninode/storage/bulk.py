@@ -188,7 +188,7 @@ class BulkWriter:
             tally.method = plan.method(len(part))
             async with session.transaction():
                 written, bad = await write_isolating(session, plan, part)
-                await bury(session, plan, bad, part, now=self._clock.now())
+                await bury(session, bad, part, table=plan.table.name, operation=plan.operation, now=self._clock.now())
             tally.rows += written
             tally.failed += len(bad)
             if bad and not first_error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from omninode.core.ids import uuid7
-from omninode.storage.batch import BadRow, Plan, RowData
+from omninode.storage.batch import BadRow, Operation, RowData
 
 if TYPE_CHECKING:
     from omninode.storage.session import Session
@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["bury", "storable"]
 
 
-async def bury(session: Session, plan: Plan, bad: Iterable[BadRow], rows: Sequence[RowData], *, now: datetime) -> None:
+async def bury(
+    session: Session,
+    bad: Iterable[BadRow],
+    rows: Sequence[RowData],
+    *,
+    table: str,
+    operation: Operation,
+    now: datetime,
+) -> None:
     """Store each bad row of `rows` (indexed from 0) inside the caller's transaction."""
     for entry in bad:
         row = orjson.loads(orjson.dumps(storable(dict(rows[entry.index])), default=str))
         error = str(storable(entry.error))
-        await session.execute(
-            "batch.bury", uuid7(), now, plan.table.name, str(plan.operation), entry.sqlstate, error, row
-        )
+        await session.execute("batch.bury", uuid7(), now, table, str(operation), entry.sqlstate, error, row)
 
 
 def storable(value: object) -> object:

@@ -1,0 +1,217 @@
+"""From the spool into Postgres: exactly once, whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from omninode.core.deadline import Deadline
+from omninode.core.ids import uuid7
+from omninode.storage.config import PoolConfig
+from omninode.storage.database import Database, connect
+from omninode.storage.flusher import FlusherConfig, SpoolFlusher
+from omninode.storage.spool import Spool, SpoolConfig
+
+pytestmark = pytest.mark.integration
+
+QUICK = FlusherConfig(interval_s=0.005, longest_wait_s=0.05)
+STAMP = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture(autouse=True)
+async def _empty(database: Database) -> AsyncIterator[None]:
+    yield
+    async with database.acquire() as session:
+        await session.driver.execute("TRUNCATE performance_metrics, runs, dead_letters, ingest_offset, error_events")
+
+
+def metric(value: float, **changes: object) -> dict[str, object]:
+    return {"id": str(uuid7()), "ts": STAMP, "metric": "m", "value": value, "labels": {"a": 1}, **changes}
+
+
+async def values(database: Database) -> list[float]:
+    async with database.acquire() as session:
+        return [row[0] for row in await session.driver.fetch("SELECT value FROM performance_metrics ORDER BY value")]
+
+
+async def count(database: Database, table: str) -> int:
+    async with database.acquire() as session:
+        return int(await session.driver.fetchval(f"SELECT count(*) FROM {table}"))
+
+
+async def test_rows_of_several_tables_arrive(database: Database, tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    async with SpoolFlusher(spool, database, config=QUICK) as flusher:
+        for number in range(2500):
+            spool.put("performance_metrics", metric(number))
+        spool.put(
+            "error_events",
+            {
+                "id": str(uuid7()),
+                "ts": STAMP,
+                "fingerprint": "f",
+                "error_class": "E",
+                "message": "m",
+                "retryable": True,
+            },
+        )
+        assert await flusher.flush(Deadline.after(10)) == 0
+        assert await values(database) == list(range(2500))
+        assert await count(database, "error_events") == 1
+        assert flusher.statistics().written == 2501
+    assert list(tmp_path.iterdir()) == []
+    assert await count(database, "ingest_offset") == 0
+
+
+async def test_a_run_is_written_when_it_starts_and_again_when_it_ends(database: Database, tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    identifier = str(uuid7())
+    start = {"id": identifier, "started_at": STAMP, "status": "running", "prompt": "p"}
+    spool.put("runs", start)
+    spool.put("runs", {**start, "status": "failed"})
+    spool.put("runs", {**start, "status": "done", "duration_ms": 5, "report": {"a": [1]}}, key="id")
+    async with SpoolFlusher(spool, database, config=QUICK) as flusher:
+        assert await flusher.flush(Deadline.after(10)) == 0
+    async with database.acquire() as session:
+        row = await session.driver.fetchrow("SELECT status, duration_ms, report FROM runs")
+    assert row is not None
+    assert tuple(row) == ("done", 5, {"a": [1]})
+
+
+@pytest.mark.fault
+async def test_bad_rows_are_set_aside_and_the_others_written(database: Database, tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for number in range(20):
+        spool.put("performance_metrics", metric(number, **({"ts": "yesterday"} if number == 7 else {})))
+    spool.put("performance_metrics", {**metric(0), "colour": "red"})
+    spool.put("no_such_table", {"id": 1})
+    async with SpoolFlusher(spool, database, config=QUICK) as flusher:
+        assert await flusher.flush(Deadline.after(10)) == 0
+        statistics = flusher.statistics()
+    assert (statistics.written, statistics.dead) == (19, 3)
+    assert await values(database) == [number for number in range(20) if number != 7]
+    async with database.acquire() as session:
+        rows = await session.driver.fetch("SELECT table_name, error FROM dead_letters ORDER BY id")
+    assert [row["table_name"] for row in rows] == ["performance_metrics", "performance_metrics", "no_such_table"]
+    assert "yesterday" in rows[0]["error"]
+    assert "colour" in rows[1]["error"]
+
+
+@pytest.mark.fault
+async def test_database_lost_while_flushing_and_back_loses_and_doubles_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path, config=SpoolConfig(memory_rows=300))
+    pool = PoolConfig(size=1, acquire_timeout_s=0.2)
+    name = database.config.database
+    async with Database.open(database.config, pool=pool) as used:
+        config = FlusherConfig(interval_s=0.002, longest_wait_s=0.02, batch_rows=50)
+        async with SpoolFlusher(spool, used, config=config) as flusher:
+            for number in range(2000):
+                spool.put("performance_metrics", metric(number))
+                if number % 400 == 399:
+                    await _cut_off(database, name)
+                    await asyncio.sleep(0.02)
+            assert await flusher.flush(Deadline.after(20)) == 0
+            assert flusher.statistics().failures > 0
+    assert await values(database) == list(range(2000))
+
+
+async def _cut_off(database: Database, name: str) -> None:
+    """End every session of the database, wherever it is, and let nobody in for a while."""
+    connection = await connect(replace(database.config, database="postgres"))
+    await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+    await asyncio.sleep(0.05)
+    await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    await connection.close()
+
+
+@pytest.mark.fault
+async def test_commit_whose_answer_was_lost_is_not_repeated(database: Database, tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    flusher = SpoolFlusher(spool, database, config=QUICK)
+    for number in range(10):
+        spool.put("performance_metrics", metric(number))
+    release = spool.release
+    spool.release = lambda number: None  # type: ignore[method-assign]  # the commit succeeds, and we do not hear of it
+    await flusher._step(spool)
+    spool.release = release  # type: ignore[method-assign]
+    for number in range(10, 15):
+        spool.put("performance_metrics", metric(number))
+    assert await flusher.close(deadline=Deadline.after(10)) == 0
+    assert await values(database) == list(range(15))
+
+
+async def test_close_without_a_database_leaves_the_rows_for_the_next(database: Database, tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.put("performance_metrics", metric(1))
+    closed = Database.open(database.config)
+    assert await SpoolFlusher(spool, closed, config=QUICK).close(deadline=Deadline.after(0.05)) == 1
+    successor = Spool(tmp_path)
+    async with SpoolFlusher(successor, database, config=QUICK) as flusher:
+        await _until(lambda: flusher.statistics().adopted_spools == 1)
+        assert flusher.statistics().adopted_rows == 1
+    assert await values(database) == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
+_WRITER = """
+import asyncio, sys
+from pathlib import Path
+from omninode.core.ids import uuid7
+from omninode.storage.database import Database
+from omninode.storage.flusher import FlusherConfig, SpoolFlusher
+from omninode.storage.spool import Spool, SpoolConfig
+
+async def main():
+    spool = Spool(Path(sys.argv[1]), config=SpoolConfig(memory_rows=500, segment_bytes=100_000))
+    async with Database.open(sys.argv[2], pool_size=1) as database:
+        config = FlusherConfig(interval_s=0.001, batch_rows=100)
+        async with SpoolFlusher(spool, database, config=config):
+            number = 0
+            while True:
+                for _ in range(97):
+                    row = {"id": str(uuid7()), "ts": "2026-01-01T00:00:00Z", "metric": "m", "value": number}
+                    spool.put("performance_metrics", row)
+                    number += 1
+                print(number, flush=True)
+                await asyncio.sleep(0)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("lines", [3, 30, 60])
+async def test_rows_of_a_killed_writer_arrive_exactly_once(
+    database: Database, database_url: str, tmp_path: Path, lines: int
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(tmp_path), database_url], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        acknowledged = 0
+        for _ in range(lines):
+            acknowledged = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = max([acknowledged, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+    async with SpoolFlusher(Spool(tmp_path), database, config=QUICK) as flusher:
+        await _until(lambda: flusher.statistics().adopted_spools == 1)
+    stored = await values(database)
+    assert len(stored) >= acknowledged
+    assert stored == list(range(len(stored)))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def _until(condition: object) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.01)
