@@ -121,6 +121,10 @@ class Ledger:
         columns = ("key_hash", "ts", "task_type", "predicted", "confidence", "expires_at")
         return await self._run("context_predictions.keep", *(row[column] for column in columns))
 
+    async def sweep(self, now: datetime) -> bool:
+        """Delete the predictions that are too old at `now`; whether that worked."""
+        return await self._run("context_predictions.expire", now)
+
     def statistics(self) -> LedgerStatistics:
         """Counts since it was made."""
         return LedgerStatistics(

@@ -35,6 +35,11 @@ class Halt:
         self._requested.set()
 
     @property
+    def is_requested(self) -> bool:
+        """Whether nobody waits for the work any more."""
+        return self._requested.is_set()
+
+    @property
     def is_due(self) -> bool:
         """Whether the work should stop now."""
         return self._requested.is_set() or (self._deadline is not None and self._deadline.has_passed)

@@ -289,12 +289,15 @@ class ContextOptimizer:
         return await self._ledger.flush()
 
     async def close(self) -> None:
-        """Record the decisions whose outcome never came, and write what waits. Closing twice is harmless."""
+        """Record the decisions whose outcome never came, write what waits, sweep out old predictions. Closing twice is
+        harmless.
+        """
         pending, self._pending = self._pending, OrderedDict()
         for entry in pending.values():
             if not entry.is_recorded:
                 self._record(entry, Outcome(task_type=entry.decision.task_type))
         await self._ledger.flush()
+        await self._ledger.sweep(self._clock.now())
 
     # Telling.
 

@@ -106,7 +106,7 @@ class Workspace:
         self.root = Path(root).resolve()
         self.limits = limits or Limits()
         self._offload = offload or Offload()
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._latest: tuple[float, Snapshot] | None = None
 
@@ -138,10 +138,10 @@ class Workspace:
             self._lock.release()
 
     def _snapshot(self, halt: Halt) -> Snapshot:
-        if self._latest is not None and self._clock.monotonic() - self._latest[0] <= self.limits.max_age_s:
+        if self._latest is not None and self.clock.monotonic() - self._latest[0] <= self.limits.max_age_s:
             return self._latest[1]
         found = _Walk(self.root, self.limits, halt).snapshot()
-        self._latest = (self._clock.monotonic(), found)
+        self._latest = (self.clock.monotonic(), found)
         return found
 
     def read(self, file: WorkspaceFile) -> str | None:

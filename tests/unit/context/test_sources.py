@@ -17,6 +17,7 @@ from omninode.context.sources.structure import WorkspaceStructure
 from omninode.context.workspace import Limits, Workspace
 from omninode.core.deadline import Deadline
 from omninode.core.errors import DeadlineExceededError
+from omninode.testing.clock import FakeClock
 
 pytestmark = pytest.mark.unit
 
@@ -113,13 +114,33 @@ async def test_search_sees_a_changed_file_and_reads_only_that_one(project: Path)
 
 async def test_search_with_little_time_answers_from_what_was_read_and_goes_on_later(project: Path) -> None:
     clock = StepClock(step=1.0)
-    source = WorkspaceSearch(Workspace(project))
+    source = WorkspaceSearch(Workspace(project, limits=Limits(max_age_s=0.0)))
     early = await source.fetch(ask("", "shop lamp cart", deadline=Deadline.after(22.0, clock=clock)))
     assert early
     assert all(item.metadata["is_cut"] for item in early)
     late = await source.fetch(ask("", "refunds money"))
     assert [item.path for item in late] == ["docs/refunds.md"]
     assert not late[0].metadata["is_cut"]
+
+
+async def test_search_of_a_part_serves_the_other_queries_of_the_same_gathering(project: Path) -> None:
+    clock = FakeClock()
+    workspace = ReadingWorkspace(project, clock=clock)
+    source = WorkspaceSearch(workspace)
+    await source.fetch(ask("", "shop lamp cart", deadline=Deadline.after(22.0, clock=StepClock(step=1.0))))
+    read = list(workspace.paths)
+    assert (await source.fetch(ask("", "shop")))[0].metadata["is_cut"]
+    assert workspace.paths == read
+    clock.advance(3.0)
+    assert not (await source.fetch(ask("", "shop")))[0].metadata["is_cut"]
+    assert len(workspace.paths) == 6
+
+
+async def test_files_made_by_tools_are_not_searched(tmp_path: Path) -> None:
+    for name in ("poetry.lock", "package-lock.json", "app.min.js", "lamp.py"):
+        (tmp_path / name).write_text("lamp lamp lamp")
+    items = await WorkspaceSearch(tmp_path).fetch(ask("", "lamp"))
+    assert [item.path for item in items] == ["lamp.py"]
 
 
 async def test_structure_tells_size_languages_entry_points_and_tree(project: Path) -> None:
@@ -256,8 +277,8 @@ class ReadingWorkspace(Workspace):
 
     paths: list[str]
 
-    def __init__(self, root: Path, *, limits: Limits) -> None:
-        super().__init__(root, limits=limits)
+    def __init__(self, root: Path, **settings) -> None:
+        super().__init__(root, **settings)
         self.paths = []
 
     def read(self, file):

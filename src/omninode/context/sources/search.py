@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from omninode.context.chunk import chunks
@@ -12,12 +14,15 @@ from omninode.context.item import ContextItem
 from omninode.context.lexical import Hit, LexicalIndex, tokenize
 from omninode.context.offload import Halt
 from omninode.context.source import SourceQuery, Traits
-from omninode.context.workspace import Workspace, WorkspaceFile
+from omninode.context.workspace import Snapshot, Workspace, WorkspaceFile
+from omninode.core.errors import DeadlineExceededError
 
 __all__ = ["WorkspaceSearch"]
 
-# Half of the time left goes to reading, the rest to building the index and searching it.
-_READING_SHARE = 0.5
+# This share of the time left goes to reading, the rest to building the index and searching it.
+_READING_SHARE = 0.4
+# Made by tools, long, and never what somebody asks about.
+_UNSEARCHED = ("*.lock", "*-lock.json", "*-lock.yaml", "go.sum", "*.min.js", "*.min.css", "*.map", "*.svg")
 _PER_FILE = 2
 
 
@@ -35,6 +40,7 @@ class _Index:
     passages: tuple[_Passage, ...]
     lexical: LexicalIndex
     is_cut: bool
+    built_at: float
 
 
 class _Reading:
@@ -48,9 +54,10 @@ class _Reading:
         self.is_cut = False
 
     def fits(self, size_bytes: int) -> bool:
-        """Whether another file of this size is within the limit; counts it."""
-        self._bytes_left -= size_bytes
-        return self._bytes_left >= 0
+        """Whether another file of this size is within the limit; counts it when it is."""
+        is_within = size_bytes <= self._bytes_left
+        self._bytes_left -= size_bytes if is_within else 0
+        return is_within
 
     @property
     def is_out_of_time(self) -> bool:
@@ -75,16 +82,19 @@ class WorkspaceSearch:
         self._workspace = Workspace.of(place)
         self._max_bytes = max_bytes
         self.traits = traits or Traits(is_per_query=True)
+        self._building = asyncio.Lock()
         self._lock = threading.Lock()
         self._index: _Index | None = None
         self._read: dict[WorkspaceFile, list[tuple[_Passage, list[str]]]] = {}
 
     async def fetch(self, query: SourceQuery) -> Sequence[ContextItem]:
         """At most `query.max_results` passages for each query, best first, at most two of one file."""
-        return await self._workspace.run(lambda halt: self._search(query, halt), deadline=query.deadline)
+        # Queries of one gathering want the same index: they wait here, where waiting takes no thread.
+        async with self._building:
+            index = await self._workspace.run(self._current, deadline=query.deadline)
+        return await self._workspace.run(lambda halt: self._search(index, query, halt), deadline=query.deadline)
 
-    def _search(self, query: SourceQuery, halt: Halt) -> list[ContextItem]:
-        index = self._current(halt)
+    def _search(self, index: _Index, query: SourceQuery, halt: Halt) -> list[ContextItem]:
         found: dict[int, Hit] = {}
         for text in query.queries or (query.prompt,):
             halt.check("searching the workspace")
@@ -108,23 +118,31 @@ class WorkspaceSearch:
         )
 
     def _current(self, halt: Halt) -> _Index:
+        # A build whose waiter was cancelled may still be running; it is worth waiting for.
         allowed = halt.remaining()
         if not self._lock.acquire(timeout=-1 if allowed is None else allowed):
             halt.check("waiting for the index of the workspace")
         try:
-            return self._built(halt)
+            snapshot = self._workspace.snapshot(halt)
+            if self._index is None or not self._serves(self._index, snapshot):
+                self._index = self._built(snapshot, halt)
+            return self._index
         finally:
             self._lock.release()
 
-    def _built(self, halt: Halt) -> _Index:
-        snapshot = self._workspace.snapshot(halt)
-        if self._index is not None and self._index.state == snapshot.state and not self._index.is_cut:
-            return self._index
+    def _serves(self, index: _Index, snapshot: Snapshot) -> bool:
+        """Whether `index` covers `snapshot`; one of a part of it does for as long as one walk does."""
+        is_recent = self._workspace.clock.monotonic() - index.built_at <= self._workspace.limits.max_age_s
+        return index.state == snapshot.state and (is_recent or not index.is_cut)
+
+    def _built(self, snapshot: Snapshot, halt: Halt) -> _Index:
         is_cut = self._read_all(snapshot.files, halt)
+        if halt.is_requested:
+            raise DeadlineExceededError("indexing the workspace: nobody waits for it any more")
         read = [entry for entries in self._read.values() for entry in entries]
         lexical = LexicalIndex([tokens for _, tokens in read])
-        self._index = _Index(snapshot.state, tuple(passage for passage, _ in read), lexical, is_cut)
-        return self._index
+        passages = tuple(passage for passage, _ in read)
+        return _Index(snapshot.state, passages, lexical, is_cut, self._workspace.clock.monotonic())
 
     def _read_all(self, files: Sequence[WorkspaceFile], halt: Halt) -> bool:
         """Read what is not known yet and forget what is gone; whether time ran out before all was read."""
@@ -132,8 +150,10 @@ class WorkspaceSearch:
         memo: dict[str, tuple[str, ...]] = {}
         reading = _Reading(self._max_bytes, halt)
         for file in files:
+            if file.size_bytes > self._workspace.limits.max_file_bytes or not _is_searched(file.name):
+                continue
             if not reading.fits(file.size_bytes):
-                break
+                continue
             if file in known:
                 self._read[file] = known[file]
             elif not reading.is_out_of_time:
@@ -151,6 +171,10 @@ class WorkspaceSearch:
             (_Passage(file.path, chunk.first, chunk.last, chunk.text), name + tokenize(chunk.text, memo=memo))
             for chunk in chunks(text)
         ]
+
+
+def _is_searched(name: str) -> bool:
+    return not any(fnmatchcase(name.lower(), pattern) for pattern in _UNSEARCHED)
 
 
 def _spread(index: _Index, text: str, limit: int) -> list[Hit]:
