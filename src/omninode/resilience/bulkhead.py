@@ -64,13 +64,14 @@ class Bulkhead:
     def __init__(self, name: str, config: BulkheadConfig | None = None) -> None:
         self.name = name
         self.config = config or BulkheadConfig()
+        # A free permit means that nobody waits: `release` hands a permit on while anybody does.
         self._free = self.config.max_concurrent
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._most_waiting = self._admitted = self._rejected = self._timed_out = 0
 
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `func(*args, **kwargs)` returns, run with one of the permits. Raises as `acquire` does."""
-        if self._free and not self._waiting:
+        if self._free:
             self._take()
         else:
             await self.acquire()
@@ -89,7 +90,7 @@ class Bulkhead:
             BulkheadFullError: the line is full, or the wait took longer than `queue_timeout_s`.
             DeadlineExceededError: the deadline of the scope came first.
         """
-        if self._free and not self._waiting:
+        if self._free:
             self._take()
             return
         if len(self._waiting) >= self.config.max_queue:

@@ -10,7 +10,7 @@ the breaker again, every attempt has its own time, and all of them share one dea
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -120,13 +120,18 @@ class Policy:
         if fallback is not None and not isinstance(fallback, Fallback):
             fallback = Fallback(fallback)
         self.breaker, self.bulkhead, self.fallback = breaker, bulkhead, fallback
+        is_timed = self._timeout.seconds is not None
         self.retry = RetryManager(
-            retry or RetryConfig(max_retries=0), clock=clock, sink=sink, name=name, bounds_attempts=False
+            retry or RetryConfig(max_retries=0), clock=clock, sink=sink, name=name, bounds_attempts=not is_timed
         )
-        outer: tuple[_Part, ...] = (self.retry.record,) if bulkhead is None else (bulkhead.call, self.retry.record)
+        outer = _configured(
+            self._within_deadline if deadline_s is not None else None,
+            bulkhead.call if bulkhead is not None else None,
+            self.retry.record,
+        )
         self._first, self._outer = outer[0], outer[1:]
-        self._inner: tuple[_Part, ...] = (
-            (self._timeout.call,) if breaker is None else (breaker.call, self._timeout.call)
+        self._inner = _configured(
+            breaker.call if breaker is not None else None, self._timeout.call if is_timed else None
         )
         self._calls = self._succeeded = self._failed = self._degraded = self._cancelled = 0
 
@@ -136,12 +141,17 @@ class Policy:
         Use `outcome` where a degraded value must be told from a real one. Raises the error of the last attempt,
         BreakerOpenError, BulkheadFullError or DeadlineExceededError.
         """
+        self._calls += 1
         try:
-            return cast("T", await self._protected(CallRecord(), func, *args, **kwargs))
-        except Exception as error:
-            if self.fallback is None or not self.fallback.answers_for(error):
+            value = await self._first(*self._outer, CallRecord(), *self._inner, func, *args, **kwargs)
+        except BaseException as error:
+            self._count_end(error)
+            if not isinstance(error, Exception) or self.fallback is None or not self.fallback.answers_for(error):
                 raise
-            return cast("T", await self._serve(self.fallback, error, args, kwargs))
+            value = await self._serve(self.fallback, error, args, kwargs)
+        else:
+            self._succeeded += 1
+        return cast("T", value)
 
     async def outcome(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> CallOutcome[T]:
         """How the call ended; raises only what cancels the caller."""
@@ -149,9 +159,14 @@ class Policy:
         value: T | None = None
         failure: Exception | None = None
         degraded: str | None = None
+        self._calls += 1
         try:
-            value = await self._protected(record, func, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - nothing is lost: the error is the value
+            value = await self._first(*self._outer, record, *self._inner, func, *args, **kwargs)
+            self._succeeded += 1
+        except BaseException as error:
+            self._count_end(error)
+            if not isinstance(error, Exception):
+                raise
             failure = error
         if failure is not None and self.fallback is not None and self.fallback.answers_for(failure):
             try:
@@ -221,26 +236,22 @@ class Policy:
         return lines
 
     # Any: see `_Part`.
-    async def _protected(self, record: CallRecord, func: _Part, *args: Any, **kwargs: Any) -> Any:
-        self._calls += 1
-        token = None
-        if self._deadline_s is not None:
-            scope = current.scope()
-            deadline = Deadline.after(self._deadline_s, clock=self._clock).narrowed(scope.deadline)
-            token = current.enter(replace(scope, deadline=deadline))
+    async def _within_deadline(self, func: _Part, *args: Any, **kwargs: Any) -> Any:
+        # No timer here: the line of the bulkhead, the waits and the attempts each keep the deadline of the scope.
+        assert self._deadline_s is not None
+        scope = current.scope()
+        deadline = Deadline.after(self._deadline_s, clock=self._clock).narrowed(scope.deadline)
+        token = current.enter(scope.limited(deadline=deadline, retry_owner=scope.retry_owner))
         try:
-            value = await self._first(*self._outer, record, *self._inner, func, *args, **kwargs)
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._failed += 1
-            else:
-                self._cancelled += 1
-            raise
+            return await func(*args, **kwargs)
         finally:
-            if token is not None:
-                current.leave(token)
-        self._succeeded += 1
-        return value
+            current.leave(token)
+
+    def _count_end(self, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self._failed += 1
+        else:
+            self._cancelled += 1
 
     # Any: see `_Part`.
     async def _serve(self, fallback: Fallback, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -259,6 +270,10 @@ class Policy:
                 )
             )
         return value
+
+
+def _configured(*parts: _Part | None) -> tuple[_Part, ...]:
+    return tuple(part for part in parts if part is not None)
 
 
 def _shorter(one: float | None, other: float | None) -> float | None:

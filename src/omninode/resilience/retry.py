@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
@@ -183,16 +183,18 @@ class RetryManager:
 
     def _scope_for(self, outer: Scope, config: RetryConfig, record: CallRecord) -> Scope:
         """The scope of the attempts: we own the retries unless somebody does, and the deadline may be nearer."""
-        record.retries = config.max_retries if outer.retry_owner is None else 0
-        record.deadline = outer.deadline
+        if outer.retry_owner is None:
+            record.retries = config.max_retries
+        if outer.deadline is not None:
+            record.deadline = outer.deadline
         owner = self.name if record.retries else outer.retry_owner
         if config.deadline_s is not None:
             record.deadline = Deadline.after(config.deadline_s, clock=self._clock).narrowed(outer.deadline)
-            return replace(outer, retry_owner=owner, deadline=record.deadline)
+            return outer.limited(deadline=record.deadline, retry_owner=owner)
         if not record.retries:
             return outer
         if self._scopes is None or self._scopes[0] is not outer:
-            self._scopes = (outer, replace(outer, retry_owner=owner))
+            self._scopes = (outer, outer.limited(deadline=outer.deadline, retry_owner=owner))
         return self._scopes[1]
 
     def _succeeded(self, record: CallRecord, func: Callable[..., object]) -> None:

@@ -103,6 +103,14 @@ async def test_a_hundred_waiters_at_reopening_send_one_probe(clock):
     assert sum(isinstance(entry.error, BreakerOpenError) for entry in settled) == 99
 
 
+@pytest.mark.performance
+async def test_calls_through_one_breaker_overlap(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    together = asyncio.Barrier(10)
+    await gather_settled([lambda: breaker.call(together.wait)] * 10)
+    assert breaker.statistics().successes == 10
+
+
 async def test_rejections_are_counted_and_tell_no_event(clock, sink):
     breaker = CircuitBreaker("b", CONFIG, clock=clock, sink=sink)
     await trip(breaker)
@@ -172,6 +180,35 @@ async def test_a_success_from_before_the_trip_closes_nothing(clock):
     assert await slow == "late"
     assert breaker.state is CircuitState.OPEN
     assert breaker.statistics().stale == 1
+
+
+async def test_a_success_from_before_an_isolation_is_not_heard(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    answer = asyncio.get_running_loop().create_future()
+    slow = asyncio.ensure_future(breaker.call(lambda: answer))
+    await asyncio.sleep(0)
+    breaker.isolate()
+    answer.set_result(1)
+    await slow
+    assert (breaker.statistics().successes, breaker.statistics().stale) == (0, 1)
+
+
+async def test_a_breaker_that_closed_counts_from_nothing(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    for _ in range(3):
+        await trip(breaker)
+        assert breaker.state is CircuitState.OPEN
+        clock.advance(10.0)
+        for expected in (CircuitState.HALF_OPEN, CircuitState.CLOSED):
+            await breaker.call(succeed)
+            assert breaker.state is expected
+
+
+def test_opening_an_open_breaker_is_no_transition(clock, sink):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock, sink=sink)
+    breaker.open()
+    breaker.open()
+    assert len(sink.events) == 1
 
 
 async def test_a_late_failure_does_not_reopen_a_closed_breaker(clock):

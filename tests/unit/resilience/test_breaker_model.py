@@ -75,6 +75,9 @@ class BreakerAgainstModel(RuleBasedStateMachine):
         self.rejected = 0
 
     @rule(target=permits)
+    def hold(self):
+        return self.admit()
+
     def admit(self):
         expected = self.model.admit(self.clock.monotonic())
         try:
@@ -95,6 +98,19 @@ class BreakerAgainstModel(RuleBasedStateMachine):
         self.model.settle(epoch, outcome, self.clock.monotonic())
         if again:
             permit.release(Outcome.TRANSIENT)
+
+    @rule(outcome=st.sampled_from([Outcome.TRANSIENT, Outcome.TIMEOUT, Outcome.SUCCESS, Outcome.CLIENT]))
+    def call(self, outcome):
+        held = self.admit()
+        if held is not None:
+            held[0].release(outcome)
+            self.model.settle(held[1], outcome, self.clock.monotonic())
+
+    @rule()
+    def recover(self):
+        self.clock.advance(BREAK)
+        for _ in range(CLOSING):
+            self.call(Outcome.SUCCESS)
 
     @rule(seconds=st.sampled_from([0.125, 3.0, 5.0, 10.0, 100.0]))
     def wait(self, seconds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -240,3 +241,22 @@ def test_a_length_out_of_range_is_named():
         Policy("p", deadline_s=-1)
     with pytest.raises(InvalidArgumentError, match="attempt timeout"):
         Policy("p", attempt_timeout_s=0)
+
+
+async def test_the_scope_of_an_attempt_keeps_everything_else(quick_clock):
+    outer = current.Scope(
+        runtime="runtime",
+        run_id="run",
+        phase="phase",
+        task_id="task",
+        agent_id="agent",
+        deadline=None,
+        retry_owner=None,
+    )
+    token = current.enter(outer)
+    try:
+        inner = await everything(quick_clock).call(current.scope)
+    finally:
+        current.leave(token)
+    assert replace(inner, deadline=None, retry_owner=None) == outer
+    assert (inner.retry_owner, inner.deadline.remaining()) == ("gpt-eu", 60.0)

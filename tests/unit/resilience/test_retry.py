@@ -256,6 +256,13 @@ def test_a_retry_after_a_timeout_costs_ten_times_as_much():
     assert not budget.withdraw(Outcome.OVERLOAD)
 
 
+def test_a_budget_never_holds_more_than_its_size():
+    budget = RetryBudget(BudgetConfig(size=20.0, start=10.0))
+    for _ in range(100):
+        budget.deposit()
+    assert budget.tokens == 20.0
+
+
 async def test_retry_on_replaces_the_classification(quick_clock):
     config = RetryConfig(retry_on=lambda error: isinstance(error, KeyError))
     with pytest.raises(ConnectionError):
