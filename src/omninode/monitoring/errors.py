@@ -29,7 +29,7 @@ _MASKS = (
     (re.compile(r"(?<![\w<])(?:~|\.{1,2})?/[\w.@+-]+(?:/[\w.@+-]*)*"), "<path>"),
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "<address>"),
     (re.compile(r"(?<!\w)'[^']*'|\"[^\"]*\"|`[^`]*`"), "<text>"),
-    (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b"), "<hex>"),
+    (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=\d*[a-fA-F])(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}\b"), "<hex>"),
     (re.compile(r"\b(?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+)?\b", re.IGNORECASE), "<host>"),
     (re.compile(r"\d+(?:[.,]\d+)*"), "<n>"),
 )
@@ -69,7 +69,9 @@ def error_event(
     """
     scope = current.scope()
     labels = dict(context or {})
-    labels.setdefault("template", mask(str(error)))
+    # Redacted first: a mask would break a secret into pieces that no pattern knows any more.
+    message = redact(str(error) or type(error).__name__)[:4000]
+    labels.setdefault("template", mask(message))
     labels.setdefault("frames", list(_frames(error, _IN_APP))[-8:])
     if scope.task_id:
         labels.setdefault("task_id", scope.task_id)
@@ -79,7 +81,7 @@ def error_event(
         run_id=scope.run_id,
         phase=scope.phase,
         error_class=type(error).__name__,
-        message=redact(str(error) or type(error).__name__)[:4000],
+        message=message,
         fingerprint=fingerprint(error),
         retryable=error.retryable if isinstance(error, OmniNodeError) else False,
         attempt=attempt,

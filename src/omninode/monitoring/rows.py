@@ -28,7 +28,7 @@ from omninode.core.events import (
     TaskFinished,
     VoteCast,
 )
-from omninode.telemetry.redact import redact
+from omninode.telemetry.redact import redact, redact_text
 
 __all__ = ["Row", "row_of"]
 
@@ -38,6 +38,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BREAKER_LEVEL = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
 # Prompts and outputs are the user's; they are kept whole up to here, then cut with a note.
 _MAX_TEXT = 200_000
+# Columns we make ourselves, which hold no text of others.
+_OURS = frozenset({"id", "ts", "run_id", "started_at", "finished_at", "status", "duration_ms"})
 
 
 def row_of(event: Event) -> tuple[str, Row] | None:
@@ -46,18 +48,19 @@ def row_of(event: Event) -> tuple[str, Row] | None:
     Text and labels are redacted.
     """
     mapping = _ROWS.get(type(event))
-    return None if mapping is None else mapping(event)
+    if mapping is None:
+        return None
+    table, row = mapping(event)
+    return table, {column: value if column in _OURS else redact(value, text=_text) for column, value in row.items()}
 
 
 def _stamp(at_ns: int) -> str:
     return (_EPOCH + timedelta(microseconds=at_ns // 1000)).isoformat(timespec="microseconds")
 
 
-def _text(value: str | None) -> str | None:
-    if value is None:
-        return None
-    # Postgres text cannot hold NUL, nor UTF-8 lone surrogates.
-    clean = redact(value).replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+def _text(value: str) -> str:
+    # Postgres text and jsonb cannot hold NUL, nor UTF-8 lone surrogates.
+    clean = redact_text(value).replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
     return clean if len(clean) <= _MAX_TEXT else f"{clean[:_MAX_TEXT]}… [{len(clean) - _MAX_TEXT} more characters]"
 
 
@@ -75,8 +78,8 @@ def _run_started(event: RunStarted) -> tuple[str, Row]:
         "started_at": _stamp(event.at_ns),
         "finished_at": None,
         "status": "running",
-        "prompt": _text(event.prompt),
-        "workspace": _text(event.workspace),
+        "prompt": event.prompt,
+        "workspace": event.workspace,
         "is_simulated": event.is_simulated,
         "duration_ms": None,
         "error": None,
@@ -90,12 +93,12 @@ def _run_finished(event: RunFinished) -> tuple[str, Row]:
         "started_at": _stamp(event.started_ns),
         "finished_at": _stamp(event.at_ns),
         "status": event.status,
-        "prompt": _text(event.prompt),
-        "workspace": _text(event.workspace),
+        "prompt": event.prompt,
+        "workspace": event.workspace,
         "is_simulated": event.is_simulated,
         "duration_ms": _whole(event.duration_ms),
-        "error": _text(event.error),
-        "report": None if event.report is None else redact(event.report),
+        "error": event.error,
+        "report": event.report,
     }
 
 
@@ -105,13 +108,13 @@ def _task(event: TaskFinished) -> tuple[str, Row]:
         "task_id": event.task_id,
         "agent_id": event.agent_id,
         "task_type": event.task_type,
-        "description": _text(event.description),
+        "description": event.description,
         "depends_on": list(event.depends_on),
         "status": event.status,
         "duration_ms": _whole(event.duration_ms),
         "wait_ms": _whole(event.wait_ms),
-        "output": _text(event.output),
-        "error": _text(event.error),
+        "output": event.output,
+        "error": event.error,
     }
 
 
@@ -148,7 +151,7 @@ def _vote(event: VoteCast) -> tuple[str, Row]:
         "score": event.score,
         "confidence": event.confidence,
         "weight": event.weight,
-        "deficiencies": [_text(deficiency) for deficiency in event.deficiencies],
+        "deficiencies": list(event.deficiencies),
         "counted": event.counted,
         "duration_ms": _whole(event.duration_ms),
         "error_class": event.error_class,
@@ -160,11 +163,11 @@ def _error(event: ErrorOccurred) -> tuple[str, Row]:
         "phase": event.phase,
         "fingerprint": event.fingerprint or event.error_class,
         "error_class": event.error_class,
-        "message": _text(event.message),
+        "message": event.message,
         "retryable": event.retryable,
         "attempt": event.attempt,
         "place": event.where,
-        "context": redact(event.context),
+        "context": event.context,
     }
 
 
@@ -178,7 +181,7 @@ def _outcome(event: AgentOutcome) -> tuple[str, Row]:
         "tokens_out": event.tokens_out,
         "cost_uusd": event.cost_uusd,
         "error_class": event.error_class,
-        "metadata": redact(event.metadata),
+        "metadata": event.metadata,
     }
 
 
@@ -190,7 +193,7 @@ def _alert(event: AlertChanged) -> tuple[str, Row]:
         "metric": event.metric,
         "value": event.value,
         "threshold": event.threshold,
-        "message": _text(event.message),
+        "message": event.message,
     }
 
 
@@ -209,7 +212,7 @@ def _metric(
         "metric": metric,
         "value": float(value),
         "ok": ok,
-        "labels": redact({name: label for name, label in labels.items() if label is not None}),
+        "labels": {name: label for name, label in labels.items() if label is not None},
     }
 
 

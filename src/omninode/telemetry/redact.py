@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from omninode.validation import secrets
@@ -58,7 +59,7 @@ def _redact_parts(value: Any, text: Callable[[str], str], depth: int) -> Any:  #
         return "[too deep]"
     if isinstance(value, Mapping):
         return {
-            text(str(key)): REDACTED if item and _is_secret_key(str(key)) else _redact(item, text, depth - 1)
+            _safe_key(str(key)): REDACTED if item and _is_secret_key(str(key)) else _redact(item, text, depth - 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
@@ -66,6 +67,13 @@ def _redact_parts(value: Any, text: Callable[[str], str], depth: int) -> Any:  #
     return text(str(value))
 
 
+@lru_cache(maxsize=2048)
+def _safe_key(key: str) -> str:
+    """`key` as `redact_text` leaves it; remembered, because the same few keys come again and again."""
+    return redact_text(key)
+
+
+@lru_cache(maxsize=2048)
 def _is_secret_key(key: str) -> bool:
     plain = _CAMEL.sub("_", key).lower().replace(" ", "_").replace("-", "_")
     return secrets.is_sensitive_name(plain) or _MORE_KEYS.search(plain) is not None
