@@ -97,15 +97,18 @@ class Simulation:
 
     # Any: JSON of the caller; what does not fit raises and is answered with 400.
     def _apply(self, data: Mapping[str, Any]) -> None:
-        model = data.get("model")
+        model, script = data.get("model"), data.get("script") or ()
+        faults = Faults(**data["faults"]) if data.get("faults") is not None else None
+        if model is not None and model not in self.profiles:
+            raise InvalidArgumentError(f"no simulated model {model!r}; one of {', '.join(self.profiles)}")
+        if model is None and (script or faults is not None or not data.get("clear")):
+            raise InvalidArgumentError("name a model, or pass clear alone")
         if data.get("clear"):
             self.book.clear(model)
-        if model is None:
-            return
-        if data.get("faults") is not None:
-            self.book.set(model, Faults(**data["faults"]))
-        if data.get("script"):
-            self.book.script(model, data["script"])
+        if faults is not None:
+            self.book.set(str(model), faults)
+        if script:
+            self.book.script(str(model), script)
 
     async def _chat(self, request: Request) -> Response:
         started = self._clock.monotonic()

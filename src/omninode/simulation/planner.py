@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -28,6 +29,7 @@ _TYPE_OF: dict[Kind, str] = {
     "review": "review",
     "document": "document",
 }
+_PRONOUN = re.compile(r"\b(?:it|them|this|that|these|those)\b", re.IGNORECASE)
 _MAX_TASKS = 24
 
 
@@ -51,7 +53,7 @@ def plan(data: Mapping[str, Any], *, quality: float, random: Random) -> dict[str
             {
                 "id": f"t{number}",
                 "agent": agent,
-                "description": part.text,
+                "description": _description(asked, number - 1),
                 "input": _input(part, context),
                 "depends_on": _dependencies(asked, number - 1),
                 "task_type": task_type,
@@ -63,6 +65,14 @@ def plan(data: Mapping[str, Any], *, quality: float, random: Random) -> dict[str
 def _remembered(asked: list[Part], *, quality: float, random: Random) -> list[Part]:
     kept = [part for part in asked if random.random() >= (1.0 - quality) * 0.5]
     return kept or asked[:1]
+
+
+def _description(asked: Sequence[Part], index: int) -> str:
+    """The words of the request; "test it" also says what came before, since a worker sees its own task only."""
+    text = asked[index].text
+    if index and _PRONOUN.search(text):
+        return f"{text} (after: {asked[index - 1].text})"
+    return text
 
 
 def _assign(part: Part, agents: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

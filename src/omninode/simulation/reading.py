@@ -23,7 +23,7 @@ _VERBS: dict[Kind, str] = {
         " optimize improve speed simplify split extract cache parse print log expose port upgrade enable disable"
     ),
     "debug": "fix debug repair solve resolve diagnose troubleshoot reproduce correct trace",
-    "test": "test cover check verify measure benchmark profile validate",
+    "test": "test cover check verify measure benchmark profile validate run",
     "research": (
         "find explain investigate research compare summarise summarize analyse analyze list describe explore"
         " identify show tell outline study understand evaluate look search read map count assess propose suggest"
@@ -43,12 +43,20 @@ _LEAD = re.compile(
     r"[\s,:]*)+",
     re.IGNORECASE,
 )
+# "I'd like you to add …": the action comes after a wish that `_LEAD` does not know word for word.
+_WISH = re.compile(
+    r"\b(?:like|want|need|wish|love|please|could|can|would|will)\s+(?:\w+\s+){0,2}?(?:to\s+)?("
+    + "|".join(_KIND_OF)
+    + r")\b.*",
+    re.IGNORECASE | re.DOTALL,
+)
 _ITEM = re.compile(r"^\s*(?:[-*+•]|\(?\d{1,3}[.)]|\[[ x]\])\s+(?:\[[ x]\]\s+)?")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[\"'(`]?[A-Z0-9])")
 _JOINT = re.compile(
     r"\s*;\s*|\s*,\s*(?:and\s+)?(?:then\s+|also\s+|finally\s+)*|\s+(?:and|then)\s+(?:then\s+|also\s+|finally\s+)*"
 )
 _OBJECTS = re.compile(r"\s*,\s*(?:and\s+|or\s+)?|\s+and\s+")
+_ARTICLE = re.compile(r"(?:an?|the|one|another)\s", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _STOP_WORDS = (
@@ -60,6 +68,8 @@ _STOP_WORDS = (
 )
 _STOP = frozenset(_STOP_WORDS.split())
 _MAX_PARTS = 40
+# How far to look for the verb a clause begins with; a bound, so that long lines take linear time.
+_LOOK_CHARS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +97,7 @@ def terms(text: str) -> list[str]:
     return [stem(word) for word in _WORD.findall(_CAMEL.sub(" ", text)) if word.lower() not in _STOP]
 
 
+@lru_cache(maxsize=32)
 def parts(request: str) -> tuple[Part, ...]:
     """What `request` asks for, in its order; never empty for a request with words, at most 40."""
     found: list[Part] = []
@@ -125,7 +136,7 @@ def _sentences(request: str) -> Iterable[tuple[str, bool]]:
 
 
 def _clauses(sentence: str) -> Iterable[Part | None]:
-    if _QUESTION.match(sentence):
+    if _QUESTION.match(sentence) and not _verb(sentence):
         yield Part(text=sentence, kind="research")
         return
     start, follows = 0, False
@@ -139,33 +150,40 @@ def _clauses(sentence: str) -> Iterable[Part | None]:
 
 
 def _begins_action(sentence: str, joint: re.Match[str]) -> bool:
-    if not _verb(sentence[joint.end() :]):
+    if not _verb(sentence[joint.end() : joint.end() + _LOOK_CHARS]):
         return False
-    before = _WORD.findall(sentence[: joint.start()])
+    before = _WORD.findall(sentence[max(0, joint.start() - _LOOK_CHARS) : joint.start()])
     # "how to read and write": two verbs that share an object stay together.
     return not (joint.group().strip() == "and" and before and before[-1].lower() in _KIND_OF)
 
 
 def _clause(text: str, *, follows: bool) -> Part | None:
-    clean = text.strip(" \t,;.")
+    clean = text.strip(" \t,;.?!")
     verb = _verb(clean)
+    if not verb and (wish := _WISH.search(clean)):
+        verb = wish.group(1).lower()
+        clean = clean[wish.start(1) :]
     if verb:
         bare = _LEAD.sub("", clean)
         kind = _KIND_OF[verb]
         return Part(text=bare[:1].upper() + bare[1:], kind=_refined(kind, bare), follows=follows)
     if _DUTY.search(clean):
-        return Part(text=clean, kind=_kind_by_words(clean), follows=follows)
+        return Part(text=clean, kind=_kind_by_words(clean, otherwise="code"), follows=follows)
     return None
 
 
 def _objects(part: Part | None) -> Iterable[Part | None]:
-    """A list of three or more short objects of one verb becomes a part each ("summarise a, b and c")."""
-    if part is None or part.kind in {"code", "debug"}:
+    """A list of three or more short objects of one verb becomes a part each ("summarise a, b and c").
+
+    Where things are made, each must begin with an article: "add a small, fast and simple parser" is one thing.
+    """
+    if part is None:
         yield part
         return
     verb, _, rest = part.text.partition(" ")
     items = _OBJECTS.split(rest)
-    if len(items) < 3 or any(not 1 <= len(item.split()) <= 5 for item in items):
+    is_list = len(items) >= 3 and all(1 <= len(item.split()) <= 5 for item in items)
+    if not is_list or (part.kind in {"code", "debug"} and not all(_ARTICLE.match(item) for item in items)):
         yield part
         return
     for item in items:
@@ -174,7 +192,7 @@ def _objects(part: Part | None) -> Iterable[Part | None]:
 
 def _verb(text: str) -> str | None:
     """The action verb `text` begins with, after polite words; None when it begins otherwise."""
-    match = _WORD.search(_LEAD.sub("", text))
+    match = _WORD.search(_LEAD.sub("", text[:_LOOK_CHARS]))
     word = match.group().lower() if match else ""
     return word if word in _KIND_OF else None
 
@@ -196,11 +214,11 @@ def _refined(kind: Kind, text: str) -> Kind:
     return kind
 
 
-def _kind_by_words(text: str) -> Kind:
+def _kind_by_words(text: str, *, otherwise: Kind = "research") -> Kind:
     for word in _WORD.findall(text.lower()):
         if word in _KIND_OF:
             return _KIND_OF[word]
-    return "research" if text.rstrip().endswith("?") else "code"
+    return otherwise
 
 
 def _unique(found: Iterable[Part]) -> Iterable[Part]:
