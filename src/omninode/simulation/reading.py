@@ -80,6 +80,12 @@ class Part:
     kind: Kind
     follows: bool = False
 
+    @property
+    def object_terms(self) -> frozenset[str]:
+        """The stems of its content words without the verb it begins with."""
+        verb = _verb(self.text)
+        return frozenset(terms(self.text)) - {stem(verb) if verb else ""}
+
 
 @lru_cache(maxsize=4096)
 def stem(word: str) -> str:
@@ -97,7 +103,7 @@ def terms(text: str) -> list[str]:
     return [stem(word) for word in _WORD.findall(_CAMEL.sub(" ", text)) if word.lower() not in _STOP]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def parts(request: str) -> tuple[Part, ...]:
     """What `request` asks for, in its order; never empty for a request with words, at most 40."""
     found: list[Part] = []

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from omninode.simulation.reading import parts, terms
+from omninode.simulation.reading import Part, parts, terms
 
 __all__ = ["judge"]
 
-# A part counts as covered when this share of its content words appears in one task, or this much in all together.
+# A part is covered by a task that has more than this share of its traits (the words of its object, and the kind of
+# work: "repair the parser" covers "fix the parser", "test the parser" does not) ...
 _COVERED_BY_ONE = 0.5
+# ... or by several tasks that have this much of it together, if its object has words enough to be divided.
 _COVERED_BY_ALL = 0.75
+_DIVISIBLE_WORDS = 3
 # Below this share of covered parts a plan is for something else: FAIL.
 _UNRELATED = 0.25
 _PASS_SCORE = 0.75
@@ -31,8 +34,10 @@ class _Task:
     depends_on: tuple[str, ...]
 
     @property
-    def words(self) -> frozenset[str]:
-        return frozenset(terms(self.description))
+    def traits(self) -> frozenset[str]:
+        """The words of the description, and the kinds of work it names."""
+        kinds = (_kind(part) for part in parts(self.description))
+        return frozenset(terms(self.description)) | frozenset(kinds)
 
 
 def judge(data: Mapping[str, Any], *, quality: float, random: Random) -> dict[str, Any]:
@@ -87,23 +92,29 @@ def _task(item: Mapping[str, Any]) -> _Task:
 
 def _coverage(prompt: str, tasks: Sequence[_Task]) -> tuple[float, list[str]]:
     asked = parts(prompt)
-    described = [task.words for task in tasks]
-    together = frozenset().union(*described) if described else frozenset()
-    missing = []
-    for part in asked:
-        wanted = frozenset(terms(part.text))
-        if not wanted:
-            continue
-        by_one = max((len(wanted & words) / len(wanted) for words in described), default=0.0)
-        by_all = len(wanted & together) / len(wanted)
-        if by_one < _COVERED_BY_ONE and by_all < _COVERED_BY_ALL:
-            missing.append(f"nothing covers: {part.text}")
+    described = [task.traits for task in tasks]
+    missing = [f"nothing covers: {part.text}" for part in asked if not _is_covered(part, described)]
     return (1.0 - len(missing) / len(asked) if asked else 1.0), missing
+
+
+def _is_covered(part: Part, described: Sequence[frozenset[str]]) -> bool:
+    wanted = frozenset([*part.object_terms, _kind(part)])
+    by_one = max((len(wanted & traits) / len(wanted) for traits in described), default=0.0)
+    if by_one > _COVERED_BY_ONE:
+        return True
+    together = frozenset().union(*described)
+    by_all = len(wanted & together) / len(wanted)
+    return len(part.object_terms) >= _DIVISIBLE_WORDS and by_all >= _COVERED_BY_ALL
+
+
+def _kind(part: Part) -> str:
+    # A space, so that it never equals a word.
+    return f"kind {part.kind}"
 
 
 def _relevance(prompt: str, tasks: Sequence[_Task]) -> tuple[float, list[str]]:
     wanted = frozenset(terms(prompt))
-    strays = [task for task in tasks if wanted and not wanted & task.words]
+    strays = [task for task in tasks if wanted and not wanted & task.traits]
     share = 1.0 - len(strays) / len(tasks) if tasks else 0.0
     return share, [f"task {task.id!r} has nothing to do with the request: {task.description[:80]}" for task in strays]
 

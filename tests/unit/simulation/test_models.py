@@ -75,6 +75,29 @@ def test_a_missing_part_is_named():
     assert vote["deficiencies"] == ["nothing covers: Review the changes", "nothing covers: Write tests for the limit"]
 
 
+@pytest.mark.parametrize(
+    ("descriptions", "missing"),
+    [
+        (["Fix the parser", "Write tests for the parser"], []),
+        (["Repair the parser", "Cover the parser with tests, check every branch"], []),
+        (["Write tests for the parser"], ["nothing covers: Fix the parser"]),
+        (["Fix the parser", "Fix the lexer"], ["nothing covers: Write tests for the parser"]),
+    ],
+)
+def test_a_part_is_covered_by_its_object_and_its_kind_of_work_not_by_either_alone(descriptions, missing):
+    tasks = [
+        {"id": str(number), "agent": "coder", "description": text, "depends_on": []}
+        for number, text in enumerate(descriptions)
+    ]
+    assert voted(tasks, prompt="Fix the parser and write tests for the parser")["deficiencies"] == missing
+
+
+def test_several_tasks_may_share_a_part():
+    texts = ["Add a login page", "Add OAuth for it", "Keep sessions"]
+    tasks = [{"id": t, "agent": "coder", "description": t, "depends_on": []} for t in texts]
+    assert voted(tasks, prompt="Add a login page with OAuth sessions")["decision"] == "PASS"
+
+
 def test_an_unrelated_plan_fails():
     vote = voted([{"id": "a", "agent": "coder", "description": "Bake a chocolate cake", "depends_on": []}])
     assert vote["decision"] == "FAIL"
