@@ -2,7 +2,7 @@
 
 A signal, not a boundary: what text from outside may cause is decided by policy and provenance in code, and a patient
 attacker passes any detector. So the rules are tuned not to cry wolf. A phrase that is quoted, stands in code, or is
-talked about ("how do I detect ...") counts about half and can be flagged but not refuse. Hits add up only when they
+talked about ("how do I detect ...") counts a good third and can be flagged but not refuse. Hits add up only when they
 stand near each other.
 """
 
@@ -29,7 +29,7 @@ __all__ = ["Verdict", "assess"]
 _NEAR_CHARACTERS = 1_200
 # Of one rule in one view; more say nothing new.
 _MOST_HITS = 16
-_TALKED_ABOUT = 0.55
+_TALKED_ABOUT = 0.38
 # What is only talked about is flagged, never refused, however much of it there is.
 _TALKED_ABOUT_MOST = 0.8
 

@@ -29,6 +29,7 @@ _CUES = (
 _SCOPED = (
     r"^[\"'`)\]]?\s*(?:in|from|of|on|about|for|within|inside|at|under|regarding) "
     r"(?:(?:the|this|that|these|those|my|our|a|an) (?:\w+ )?(\w+)|[\w./-]*\w\.[a-z]\w*)\b"
+    r"|^\s*(?:about|regarding|concerning) \w"
 )
 # What is about these is about the reader's own instructions after all.
 _HERE = frozenset(

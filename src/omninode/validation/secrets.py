@@ -91,7 +91,7 @@ def is_sensitive_name(name: str) -> bool:
 @cache
 def _sensitive() -> re2._Regexp:
     return re2.compile(
-        rb"(?i)(?:^|[^a-z])(?:pass(?:word|wd|phrase)?|pwd|secrets?|tokens?|credentials?|cookies?|authorization)$"
+        rb"(?i)(?:^|[^a-z])(?:pass(?:word|wd|phrase)?|pwd|secrets?|token|credentials?|cookies?|authorization)$"
         rb"|(?:password|passwd|secret|auth_?token|access_?token|refresh_?token|bearer_?token|client_?secret)$"
         rb"|(?:api|access|secret|private|signing|encryption|master|service)[_\- ]?keys?$|^(?:set-)?cookie$"
     )

@@ -53,13 +53,14 @@ def _disguises(plain: Derived) -> Iterator[View]:
         latin = text.translate(_looks_like())
         if latin != text:
             yield View(name="look-alikes", derived=Derived(text=latin, source=plain))
+        text = latin
     leet = text.translate(_LEET)
     if leet != text:
         yield View(name="leet", derived=Derived(text=leet, source=plain))
     yield from _spaced(plain)
-    yield View(name="rot13", derived=Derived(text=codecs.encode(text, "rot13"), source=plain))
+    yield View(name="rot13", derived=Derived(text=codecs.encode(plain.text, "rot13"), source=plain))
     backwards = Pieces()
-    backwards.add(text[::-1], start=0, end=len(text), is_copy=False)
+    backwards.add(plain.text[::-1], start=0, end=len(plain.text), is_copy=False)
     yield View(name="reversed", derived=backwards.derived(plain))
 
 
@@ -80,7 +81,8 @@ def _folded(source: Derived) -> Derived:
 
 
 def _fold(character: str) -> str:
-    if unicodedata.category(character) == "Cf":
+    # Format characters show nothing; marks left over after composing are piled on letters to disguise them.
+    if unicodedata.category(character) == "Cf" or "\u0300" <= character < "\u0370":
         return ""
     if character.isspace():
         return "\n" if character in "\u2028\u2029" else " "
@@ -99,13 +101,13 @@ def _looks_like() -> dict[int, str]:
         letter = unicodedata.normalize("NFD", chr(code))[0]
         if letter.isascii():
             table.setdefault(code, letter)
-    return table | dict.fromkeys(range(0x300, 0x370), "")
+    return table
 
 
 def _spaced(plain: Derived) -> Iterator[View]:
     """Words written one letter at a time ("i g n o r e"), with the gaps inside them closed."""
     text, pieces, done = plain.text, Pieces(), 0
-    for match in _pattern(r"(?:\b\w[ .\-_*/|]){5,}\w\b").finditer(text):
+    for match in _pattern(r"(?:\b\w[ .\-_*/|]){2,}\w\b").finditer(text):
         start, end = match.span()
         pieces.add(text[done:start], start=done, end=start)
         for place in range(start, end, 2):
