@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from omninode.core.errors import InvalidArgumentError
 
-__all__ = ["find_cycle", "levels"]
+__all__ = ["arrange", "find_cycle", "levels"]
 
 Edges = Mapping[str, Collection[str]]
 
@@ -16,17 +16,22 @@ def levels(depends_on: Edges) -> tuple[tuple[str, ...], ...]:
 
     Dependencies on names that are not keys are ignored. Raises InvalidArgumentError, with the path, on a cycle.
     """
-    layers, left = _peeled(depends_on)
-    if left:
-        path = " -> ".join(_walk(depends_on, left))
+    layers, cycle = arrange(depends_on)
+    if cycle is not None:
+        path = " -> ".join(cycle)
         raise InvalidArgumentError(f"the tasks depend on each other in a circle ({path}); remove one dependency")
-    return tuple(layers)
+    return layers
 
 
 def find_cycle(depends_on: Edges) -> tuple[str, ...] | None:
     """A cycle as its path, first node repeated at the end (each depends on the next); None when there is none."""
-    _, left = _peeled(depends_on)
-    return _walk(depends_on, left) if left else None
+    return arrange(depends_on)[1]
+
+
+def arrange(depends_on: Edges) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...] | None]:
+    """The layers of what can be put in order, and the path of a cycle when not everything can."""
+    layers, left = _peeled(depends_on)
+    return tuple(layers), _walk(depends_on, left) if left else None
 
 
 def _peeled(depends_on: Edges) -> tuple[list[tuple[str, ...]], dict[str, int]]:

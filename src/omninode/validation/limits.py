@@ -5,6 +5,7 @@ Each check costs one pass in C over the bytes, so a hostile input is refused for
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import cast
 
@@ -96,12 +97,13 @@ def nested_size(value: object, *, max_depth: int, max_keys: int) -> tuple[int, i
     stack: list[tuple[object, int]] = [(value, 1)]
     while stack and deepest <= max_depth and keys <= max_keys:
         current, depth = stack.pop()
+        children: Iterable[object]
         if isinstance(current, dict):
             keys += len(current)
-            children = list(cast("dict[object, object]", current).values())
+            children = cast("dict[object, object]", current).values()
         elif isinstance(current, list | tuple):
             keys += depth > 1
-            children = list(cast("list[object]", current))
+            children = cast("Iterable[object]", current)
         else:
             continue
         deepest = max(deepest, depth)

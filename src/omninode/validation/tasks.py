@@ -253,17 +253,17 @@ def _dependency_findings(tasks: Sequence[TaskModel], ids: dict[str, int]) -> Ite
 
 def _order_findings(tasks: Sequence[TaskModel], limits: Limits) -> Iterator[Finding]:
     edges = {task.id: [name for name in task.depends_on if name != task.id] for task in tasks}
-    cycle = graph.find_cycle(edges)
+    levels, cycle = graph.arrange(edges)
     if cycle is not None:
         yield _refused(
             "TASK.CYCLE",
             f"tasks depend on each other in a circle: {_shown(cycle)}",
             remedy="remove one of these dependencies",
         )
-    elif (length := len(graph.levels(edges))) > limits.max_chain:
+    elif len(levels) > limits.max_chain:
         yield _refused(
             "TASKS.CHAIN_TOO_LONG",
-            f"the longest chain of dependencies holds {length:,} tasks; the limit is {limits.max_chain:,}",
+            f"the longest chain of dependencies holds {len(levels):,} tasks; the limit is {limits.max_chain:,}",
             remedy="make it shorter, or raise max_chain",
         )
 

@@ -23,18 +23,18 @@ __all__ = ["Cleaned", "clean"]
 _FLAGS = ("gbeng", "gbsct", "gbwls")
 _FLAG = "|".join("".join(f"\\x{{{0xE0000 + ord(letter):X}}}" for letter in flag) for flag in _FLAGS)
 
-# Every alternative is one kind of thing to act on; the name of its group says what.
+# Every alternative is one kind of thing to act on; `_kind` tells them apart. No groups: those would cost the automaton.
 _PATTERN = (
-    rf"(?P<flag>\x{{1F3F4}}(?:{_FLAG})\x{{E007F}})"
-    r"|(?P<newline>\r\n?)"
-    r"|(?P<terminal>\x1b\[[0-9;?]*[ -/]*[@-~])"
-    r"|(?P<control>[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]+)"
-    r"|(?P<bidi>[\x{202A}-\x{202E}\x{2066}-\x{2069}]+)"
-    r"|(?P<tag>[\x{E0000}-\x{E007F}]+)"
-    r"|(?P<invisible>[\x{AD}\x{180E}\x{200B}\x{2060}-\x{2065}\x{206A}-\x{206F}\x{FEFF}\x{FFF9}-\x{FFFB}"
+    rf"(?:\x{{1F3F4}}(?:{_FLAG})\x{{E007F}})"
+    r"|(?:\r\n?)"
+    r"|(?:\x1b\[[0-9;?]*[ -/]*[@-~])"
+    r"|(?:[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]+)"
+    r"|(?:[\x{202A}-\x{202E}\x{2066}-\x{2069}]+)"
+    r"|(?:[\x{E0000}-\x{E007F}]+)"
+    r"|(?:[\x{AD}\x{180E}\x{200B}\x{2060}-\x{2065}\x{206A}-\x{206F}\x{FEFF}\x{FFF9}-\x{FFFB}"
     r"\x{1D173}-\x{1D17A}]+)"
-    r"|(?P<variation>[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]{2,})"
-    r"|(?P<joiner>[\x{200C}\x{200D}]+)"
+    r"|(?:[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]{2,})"
+    r"|(?:[\x{200C}\x{200D}]+)"
 )
 
 _KINDS: dict[str, tuple[str, Severity, str]] = {
@@ -113,7 +113,7 @@ def _revealed(source: Derived, removed: dict[str, list[tuple[int, int]]]) -> Der
     text, pieces, done = source.text, Pieces(), 0
     for match in _hidden().finditer(text):
         start, end = match.span()
-        kind = str(match.lastgroup)
+        kind = _kind(text[start:end])
         kept = _kept(kind, text, start, end)
         if kept == text[start:end]:
             continue
@@ -126,6 +126,27 @@ def _revealed(source: Derived, removed: dict[str, list[tuple[int, int]]]) -> Der
         return source
     pieces.add(text[done:], start=done, end=len(text))
     return pieces.derived(source)
+
+
+_KIND_OF = (
+    ((0x202A, 0x202E), "bidi"),
+    ((0x2066, 0x2069), "bidi"),
+    ((0xFE00, 0xFE0F), "variation"),
+    ((0xE0100, 0xE01EF), "variation"),
+    ((0xE0000, 0xE007F), "tag"),
+    ((0x1F3F4, 0x1F3F4), "flag"),
+    ((0x200C, 0x200D), "joiner"),
+    ((0x0D, 0x0D), "newline"),
+    ((0x00, 0x9F), "control"),
+)
+
+
+def _kind(stretch: str) -> str:
+    """What the pattern found, told by its first character; what no range names is invisible."""
+    if stretch[0] == "\x1b" and len(stretch) > 2 and stretch[1] == "[":
+        return "terminal"
+    code = ord(stretch[0])
+    return next((kind for (low, high), kind in _KIND_OF if low <= code <= high), "invisible")
 
 
 def _kept(kind: str, text: str, start: int, end: int) -> str:

@@ -69,18 +69,24 @@ def _folded(source: Derived) -> Derived:
     text = source.text
     if text.isascii():
         return Derived(text=text.lower(), source=source)
+    readings = {character: _fold(character) for character in set(text)}
+    table = {ord(character): reading for character, reading in readings.items()}
+    uneven = {character for character, reading in readings.items() if len(reading) != 1}
+    if not uneven:
+        return Derived(text=text.translate(table), source=source)
     pieces, done = Pieces(), 0
-    for match in _pattern(r"[^\x00-\x7f]+").finditer(text):
-        start, end = match.span()
-        pieces.add(text[done:start].lower(), start=done, end=start)
-        for place, character in enumerate(text[start:end], start):
-            pieces.add(_fold(character), start=place, end=place + 1)
-        done = end
-    pieces.add(text[done:].lower(), start=done, end=len(text))
+    for place, character in enumerate(text):
+        if character in uneven:
+            pieces.add(text[done:place].translate(table), start=done, end=place)
+            pieces.add(readings[character], start=place, end=place + 1)
+            done = place + 1
+    pieces.add(text[done:].translate(table), start=done, end=len(text))
     return pieces.derived(source)
 
 
 def _fold(character: str) -> str:
+    if character.isascii():
+        return character.lower()
     # Format characters show nothing; marks left over after composing are piled on letters to disguise them.
     if unicodedata.category(character) == "Cf" or "\u0300" <= character < "\u0370":
         return ""
