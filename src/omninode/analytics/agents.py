@@ -83,21 +83,21 @@ class AgentAnalytics(Analytics):
         """
         limit = bounded(limit, most=100)
         when = period or self._last(days=30)
-        rows = await self._database().fetch(
+        rows = await self._fetch(
             "analytics_agents.records_of_type", task_type, when.since, when.until, dict(context or {})
         )
         if rows:
             return ranked(task_type, records(rows, "task_type", is_narrowed=bool(context)), limit=limit)
-        rows = await self._database().fetch("analytics_agents.records_of_all_types", when.since, when.until)
+        rows = await self._fetch("analytics_agents.records_of_all_types", when.since, when.until)
         return ranked(task_type, records(rows, "all_types"), limit=limit)
 
     async def summary(self, agent_id: str, *, period: Period | None = None) -> AgentSummary:
         """What is known of one agent over the period (30 days), from its newest 20,000 outcomes."""
         when = period or self._last(days=30)
         asked = (agent_id, when.since, when.until)
-        types = await self._database().fetch("analytics_agents.types_of_agent", *asked)
-        rows = await self._database().fetch("analytics_agents.durations", *asked)
-        errors = await self._database().fetch("analytics_agents.errors_of_agent", *asked)
+        types = await self._fetch("analytics_agents.types_of_agent", *asked)
+        rows = await self._fetch("analytics_agents.durations", *asked)
+        errors = await self._fetch("analytics_agents.errors_of_agent", *asked)
         return summary_of(agent_id, when, types=types, durations=rows, errors=errors)
 
     async def leaderboard(
@@ -109,7 +109,7 @@ class AgentAnalytics(Analytics):
         """
         limit = bounded(limit, most=500)
         when = period or self._last(days=30)
-        rows = await self._database().fetch("analytics_agents.standings", when.since, when.until)
+        rows = await self._fetch("analytics_agents.standings", when.since, when.until)
         chosen = [row for row in rows if task_type is None or row["task_type"] == task_type]
         return standings(chosen)[:limit]
 
@@ -124,7 +124,7 @@ class AgentAnalytics(Analytics):
         """Outcomes per bucket over the period (30 days), empty buckets included, oldest first."""
         when = period or self._last(days=30)
         starts = when.starts(bucket)
-        rows = await self._database().fetch(
+        rows = await self._fetch(
             "analytics_agents.per_bucket", bucket_width(bucket), when.since, when.until, agent_id, task_type
         )
         known = {row["start"]: row for row in rows}
@@ -141,13 +141,11 @@ class AgentAnalytics(Analytics):
         """One page of an agent's outcomes, newest first; `before` is (`at`, `id`) of the last one seen."""
         when = period or self._last(days=30)
         at, last = before or (when.until, _LAST_ID)
-        rows = await self._database().fetch(
-            "analytics_agents.outcomes", agent_id, when.since, at, last, bounded(limit, most=500)
-        )
+        rows = await self._fetch("analytics_agents.outcomes", agent_id, when.since, at, last, bounded(limit, most=500))
         return tuple(outcome_row(row) for row in rows)
 
     async def _record(self, outcome: AgentOutcome) -> None:
-        await self._database().execute(
+        await (await self._database()).execute(
             "analytics_agents.record",
             outcome.id,
             datetime.fromtimestamp(outcome.at_ns / 1e9, tz=UTC),

@@ -72,10 +72,10 @@ class CostAnalytics(Analytics):
             raise InvalidArgumentError(f"costs are not told by {dimension!r}; choose {', '.join(_DIMENSIONS)}")
         when = period or self._last(days=30)
         limit = 500 if dimension == "day" else bounded(limit, most=500)
-        rows = await self._database().fetch("analytics_costs.lines", when.since, when.until, dimension, limit)
+        rows = await self._fetch("analytics_costs.lines", when.since, when.until, dimension, limit)
         successes: dict[str, int] = {}
         if dimension == "agent":
-            known = await self._database().fetch("analytics_costs.agent_successes", when.since, when.until)
+            known = await self._fetch("analytics_costs.agent_successes", when.since, when.until)
             successes = {row["name"]: row["successes"] for row in known}
         lines = [_line(row, successes) for row in rows]
         return tuple(sorted(lines, key=lambda line: line.name) if dimension == "day" else lines)
@@ -84,7 +84,7 @@ class CostAnalytics(Analytics):
         """The bill of the period (30 days), with the cost per successful run where every call is priced."""
         when = period or self._last(days=30)
         lines = await self.by("provider", period=when, limit=500)
-        runs = (await self._database().fetch("analytics_costs.successes", when.since, when.until))[0]
+        runs = (await self._fetch("analytics_costs.successes", when.since, when.until))[0]
         cost, unpriced = sum(line.cost_uusd for line in lines), sum(line.unpriced_calls for line in lines)
         return CostSummary(
             period=when,

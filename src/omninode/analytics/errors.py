@@ -74,7 +74,7 @@ class ErrorAnalytics(Analytics):
         """Groups of the period (24 hours), the latest first; `is_new` when the first ever lies within it."""
         when = period or self._last(hours=24)
         at, fingerprint = before or (None, None)
-        rows = await self._database().fetch(
+        rows = await self._fetch(
             "analytics_errors.groups", when.since, when.until, at, fingerprint, bounded(limit, most=500)
         )
         return tuple(_group(row, when) for row in rows)
@@ -84,13 +84,13 @@ class ErrorAnalytics(Analytics):
     ) -> tuple[ErrorSample, ...]:
         """One page of a group's errors, newest first; `before` is (`at`, `id`) of the last one seen."""
         at, last = before or (datetime.max.replace(tzinfo=UTC), _LAST_ID)
-        rows = await self._database().fetch("analytics_errors.samples", fingerprint, at, last, bounded(limit, most=200))
+        rows = await self._fetch("analytics_errors.samples", fingerprint, at, last, bounded(limit, most=200))
         return tuple(_sample(row) for row in rows)
 
     async def why_different(self, fingerprint: str, *, period: Period | None = None) -> tuple[Contrast, ...]:
         """What the group has more or less of than all other errors of the period (24 hours), the strongest first."""
         when = period or self._last(hours=24)
-        rows = await self._database().fetch("analytics_errors.shares", when.since, when.until, fingerprint)
+        rows = await self._fetch("analytics_errors.shares", when.since, when.until, fingerprint)
         return contrasts([(row["attribute"], row["value"], row["selected"], row["others"]) for row in rows])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from omninode.analytics.period import Period
 from omninode.core import current
@@ -24,20 +25,32 @@ class Analytics:
     """
 
     def __init__(
-        self, database: Database | None = None, *, sink: EventSink | None = None, clock: Clock | None = None
+        self,
+        database: Database | None = None,
+        *,
+        sink: EventSink | None = None,
+        clock: Clock | None = None,
+        opener: Callable[[], Awaitable[Database]] | None = None,
     ) -> None:
+        """`opener` is asked for a database when none was passed and no runtime is open; it owns what it returns."""
         self._given_database = database
+        self._opener = opener
         self._given_sink = sink
         self._clock = clock or SystemClock()
 
-    def _database(self) -> Database:
+    async def _fetch(self, name: str, *args: object) -> Sequence[Any]:  # Any: the driver's rows
+        return await (await self._database()).fetch(name, *args)
+
+    async def _database(self) -> Database:
         found = self._given_database or getattr(current.scope().runtime, "database", None)
-        if found is None:
-            raise ConfigurationError(
-                f"{type(self).__name__} has no database to read; pass database=…, or work inside "
-                "`async with omninode.open()`"
-            )
-        return cast("Database", found)
+        if found is not None:
+            return cast("Database", found)
+        if self._opener is not None:
+            return await self._opener()
+        raise ConfigurationError(
+            f"{type(self).__name__} has no database to read; pass database=…, or work inside "
+            "`async with omninode.open()`"
+        )
 
     def _sink_or_none(self) -> EventSink | None:
         if self._given_sink is not None or self._given_database is not None:

@@ -97,9 +97,7 @@ class TrendAnalytics(Analytics):
             raise InvalidArgumentError("a trend of subject 'metric' needs name, such as 'loop_lag_ms'")
         when = period or self._last(days=7)
         starts = when.starts(bucket)
-        rows = await self._database().fetch(
-            f"analytics_trends.{subject}", bucket_width(bucket), when.since, when.until, name
-        )
+        rows = await self._fetch(f"analytics_trends.{subject}", bucket_width(bucket), when.since, when.until, name)
         known = {row["start"]: row for row in rows}
         points = tuple(_point(start, known.get(start)) for start in starts)
         # The last bucket is not over yet.

@@ -42,6 +42,10 @@ KEY = "sk-ant-api03-Zq8Xw3Lm5Tn7Vb2Kc9Rd4Hf6"
 def one_of_each(run_id) -> dict[str, list[Event]]:
     """An event of every class, under the table that keeps it ("" for none)."""
     common = {"run_id": run_id, "phase": "parallel_execution"}
+    return work_of(run_id, common) | findings_of(run_id, common)
+
+
+def work_of(run_id, common) -> dict[str, list[Event]]:
     return {
         "runs": [RunStarted(run_id=run_id, prompt="say hello", workspace="/repo", is_simulated=True)],
         "tasks": [
@@ -80,6 +84,11 @@ def one_of_each(run_id) -> dict[str, list[Event]]:
             ),
             CallFinished(role="voter", model="x", provider="p", deployment="e", ok=False, duration_ms=1, **common),
         ],
+    }
+
+
+def findings_of(run_id, common) -> dict[str, list[Event]]:
+    return {
         "votes": [
             VoteCast(
                 round=1, deployment="d", model="m", decision="PASS", score=0.9, confidence=0.8, deficiencies=("a", "b")
