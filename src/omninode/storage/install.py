@@ -82,7 +82,7 @@ def find_install() -> Install:
 
 def is_reachable(path: Path, user: pwd.struct_passwd) -> bool:
     """Whether `user` may pass through every directory above `path`, as far as modes say."""
-    return all(_is_open(parent.stat(), user) for parent in path.resolve().parents if parent.exists())
+    return all(_is_open(parent.stat(), user) for parent in path.resolve().parents if parent.is_dir())
 
 
 def _is_open(entry: os.stat_result, user: pwd.struct_passwd) -> bool:
