@@ -147,5 +147,9 @@ def _match(name: str, offered: tuple[str, ...]) -> str | None:
     """`name` itself, or the newest dated version of it."""
     if name in offered:
         return name
-    dated = [entry for entry in offered if entry.startswith(f"{name}-") and entry[len(name) + 1 :].isdigit()]
+    dated = [entry for entry in offered if entry.startswith(f"{name}-") and _is_date(entry[len(name) + 1 :])]
     return max(dated, default=None)
+
+
+def _is_date(text: str) -> bool:
+    return text.replace("-", "").isdigit()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from omninode.core.errors import InvalidArgumentError, MalformedAnswerError, ProviderError
+from omninode.core.errors import InvalidArgumentError, MalformedAnswerError
 from omninode.core.usage import Usage
 from omninode.providers import errors, tokens
 from omninode.providers.http import HttpClient, HttpStream
@@ -64,14 +64,27 @@ class Decoder(Protocol):
 
 
 class SseAnswerStream:
-    """See `AnswerStream`. Made by a provider; the request is sent when the stream is entered."""
+    """See `AnswerStream`. Made by a provider; the request is sent when the stream is entered.
 
-    def __init__(self, endpoint: Endpoint, body: bytes, *, request: ChatRequest, model: str, decoder: Decoder) -> None:
+    `mend` is asked, with status and body of a refusal, for another request to send instead.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        *,
+        request: ChatRequest,
+        model: str,
+        decoder: Decoder,
+        mend: Callable[[int, bytes], bytes | None] | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._body = body
         self._request = request
         self._model = model
         self._decoder = decoder
+        self._mend = mend
         self._opened: AbstractAsyncContextManager[HttpStream] | None = None
         self._stream: HttpStream | None = None
         self._started = 0.0
@@ -87,22 +100,33 @@ class SseAnswerStream:
         return self._answer
 
     async def __aenter__(self) -> Self:
-        end = self._endpoint
         self._started = time.monotonic()
+        body: bytes | None = self._body
+        while body is not None:
+            stream = await self._enter(body)
+            if stream.is_success:
+                self._stream = stream
+                return self
+            try:
+                refusal = await stream.beginning()
+            finally:
+                await self.__aexit__(None, None, None)
+            body = self._mend(stream.status, refusal) if self._mend is not None else None
+        end = self._endpoint
+        raise errors.from_status(
+            stream.status, subject=end.subject, headers=stream.headers, body=refusal, secrets=end.secrets
+        )
+
+    async def _enter(self, body: bytes) -> HttpStream:
+        end = self._endpoint
         self._opened = end.http.stream(
             end.url,
-            self._body,
+            body,
             subject=end.subject,
             headers={**end.headers, "accept": "text/event-stream"},
             timeout_s=end.timeout_s,
         )
-        self._stream = await self._opened.__aenter__()
-        if self._stream.is_success:
-            return self
-        try:
-            raise await self._refusal(self._stream)
-        finally:
-            await self.__aexit__(None, None, None)
+        return await self._opened.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -111,13 +135,6 @@ class SseAnswerStream:
         if opened is not None:
             # What the caller's block raised is not a failure of the connection.
             await opened.__aexit__(None, None, None)
-
-    async def _refusal(self, stream: HttpStream) -> ProviderError:
-        end = self._endpoint
-        body = await stream.beginning()
-        return errors.from_status(
-            stream.status, subject=end.subject, headers=stream.headers, body=body, secrets=end.secrets
-        )
 
     def __aiter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ import time
 from urllib.parse import urlsplit
 
 from omninode.core.errors import MalformedAnswerError
+from omninode.providers import http
 from omninode.providers.http import HttpClient
 from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.openai import wire
@@ -34,8 +35,10 @@ class OpenAIProvider:
         self, base_url: str, api_key: str | None, *, http: HttpClient, name: str = "openai", timeout_s: float = 60.0
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        # Others know only the older names of some parameters.
-        self._is_openai = urlsplit(base_url).hostname == "api.openai.com"
+        # OpenAI's own models take the newest name only, most other servers only the older one.
+        is_openai = urlsplit(base_url).hostname == "api.openai.com"
+        self._always_unsupported = frozenset({"max_tokens"} if is_openai else ())
+        self._unsupported: dict[str, frozenset[str]] = {}
         self._secrets = (api_key,) if api_key else ()
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = http
@@ -54,14 +57,13 @@ class OpenAIProvider:
         """See `Provider.complete`."""
         started = time.monotonic()
         end = self._chat(model)
-        parsed = await self._http.post_json(
-            end.url,
-            wire.body(request, model=model, is_openai=self._is_openai),
-            subject=end.subject,
-            headers=end.headers,
-            timeout_s=end.timeout_s,
-            secrets=end.secrets,
-        )
+        body: bytes | None = self._body(request, model)
+        while body is not None:
+            answer = await self._http.request(
+                "POST", end.url, body=body, subject=end.subject, headers=end.headers, timeout_s=end.timeout_s
+            )
+            body = None if answer.is_success else self._mended(request, model, answer.status, answer.body)
+        parsed = http.parsed(answer, subject=end.subject, secrets=end.secrets)
         return wire.answer(
             parsed, request=request, model=model, subject=end.subject, duration_s=time.monotonic() - started
         )
@@ -69,9 +71,14 @@ class OpenAIProvider:
     def stream(self, request: ChatRequest, *, model: str) -> SseAnswerStream:
         """See `Provider.stream`."""
         end = self._chat(model)
-        body = wire.body(request, model=model, is_openai=self._is_openai, is_streaming=True)
-        decoder = OpenAIDecoder(subject=end.subject, secrets=end.secrets)
-        return SseAnswerStream(end, body, request=request, model=model, decoder=decoder)
+        return SseAnswerStream(
+            end,
+            self._body(request, model, is_streaming=True),
+            request=request,
+            model=model,
+            decoder=OpenAIDecoder(subject=end.subject, secrets=end.secrets),
+            mend=lambda status, refusal: self._mended(request, model, status, refusal, is_streaming=True),
+        )
 
     async def models(self) -> tuple[str, ...]:
         """See `Provider.models`."""
@@ -90,6 +97,21 @@ class OpenAIProvider:
 
     async def close(self) -> None:
         """See `Provider.close`; it holds nothing of its own."""
+
+    def _body(self, request: ChatRequest, model: str, *, is_streaming: bool = False) -> bytes:
+        unsupported = self._unsupported.get(model, self._always_unsupported)
+        return wire.body(request, model=model, is_streaming=is_streaming, unsupported=unsupported)
+
+    def _mended(
+        self, request: ChatRequest, model: str, status: int, refusal: bytes, *, is_streaming: bool = False
+    ) -> bytes | None:
+        """The request without the parameter a refusal names, None when it names none; later requests begin so."""
+        name = wire.unsupported_parameter(refusal) if status == 400 else None
+        known = self._unsupported.get(model, self._always_unsupported)
+        if name is None or name in known:
+            return None
+        self._unsupported[model] = known | {name}
+        return self._body(request, model, is_streaming=is_streaming)
 
     def _chat(self, model: str) -> Endpoint:
         return Endpoint(

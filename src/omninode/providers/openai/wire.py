@@ -9,7 +9,7 @@ from omninode.core.usage import Usage
 from omninode.providers import tokens
 from omninode.providers.messages import ChatAnswer, ChatRequest, FinishReason
 
-__all__ = ["answer", "body", "finish_reason", "text_or_none", "usage"]
+__all__ = ["answer", "body", "finish_reason", "text_or_none", "unsupported_parameter", "usage"]
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -20,8 +20,18 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-def body(request: ChatRequest, *, model: str, is_openai: bool = False, is_streaming: bool = False) -> bytes:
-    """The request as it is sent; `is_openai` where the server is OpenAI's own and knows its newest names."""
+# What a model may refuse although the protocol knows it; without these the request still asks the same thing.
+_OPTIONAL = frozenset({"temperature", "seed", "max_tokens", "stream_options"})
+_REFUSALS = frozenset({"unsupported_parameter", "unsupported_value"})
+
+
+def body(
+    request: ChatRequest, *, model: str, is_streaming: bool = False, unsupported: frozenset[str] = frozenset()
+) -> bytes:
+    """The request as it is sent, without the parameters named in `unsupported`.
+
+    `max_tokens` is not left out but sent under the name that has replaced it at OpenAI.
+    """
     fields: dict[str, object] = {
         "model": model,
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
@@ -29,7 +39,7 @@ def body(request: ChatRequest, *, model: str, is_openai: bool = False, is_stream
     if request.temperature is not None:
         fields["temperature"] = request.temperature
     if request.max_tokens is not None:
-        fields["max_completion_tokens" if is_openai else "max_tokens"] = request.max_tokens
+        fields["max_completion_tokens" if "max_tokens" in unsupported else "max_tokens"] = request.max_tokens
     if request.json:
         fields["response_format"] = {"type": "json_object"}
     if request.stop:
@@ -39,7 +49,23 @@ def body(request: ChatRequest, *, model: str, is_openai: bool = False, is_stream
     if is_streaming:
         fields["stream"] = True
         fields["stream_options"] = {"include_usage": True}
-    return orjson.dumps(fields)
+    return orjson.dumps({name: value for name, value in fields.items() if name not in unsupported})
+
+
+def unsupported_parameter(error_body: bytes) -> str | None:
+    """The parameter that a 400 says this model does not take, None when it says something else.
+
+    Reasoning models take no temperature; OpenAI says so in `code` and `param`.
+    """
+    try:
+        parsed = orjson.loads(error_body)
+    except orjson.JSONDecodeError:
+        return None
+    failure = parsed.get("error") if isinstance(parsed, dict) else None
+    if not isinstance(failure, dict) or failure.get("code") not in _REFUSALS:
+        return None
+    name = failure.get("param")
+    return name if isinstance(name, str) and name in _OPTIONAL else None
 
 
 def answer(parsed: object, *, request: ChatRequest, model: str, subject: str, duration_s: float) -> ChatAnswer:

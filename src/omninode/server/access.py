@@ -1,0 +1,155 @@
+"""Who may ask: the address, the Host header, the key, and the headers that keep a page to itself.
+
+By default the server listens on loopback only and answers only to loopback names, so that a page of another site
+whose name was made to point here (DNS rebinding) is refused. Anything else needs a flag and a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from omninode.core.errors import ConfigurationError
+
+__all__ = ["Access", "Guard", "host_of", "is_loopback"]
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_COOKIE = "omninode_key"
+_MIN_KEY = 16
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "base-uri 'none'",
+        "object-src 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where the server listens and who is answered.
+
+    `allow_remote` with a `key` of at least 16 characters is needed for any address that is not loopback. `names` are
+    further host names that the server is reached by.
+    """
+
+    host: str = "127.0.0.1"
+    allow_remote: bool = False
+    key: str | None = field(default=None, repr=False)
+    names: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.key is not None and len(self.key) < _MIN_KEY:
+            raise ConfigurationError(f"the server's key has {len(self.key)} characters; use at least {_MIN_KEY}")
+        if is_loopback(self.host):
+            return
+        if not self.allow_remote:
+            raise ConfigurationError(
+                f"the server would listen on {self.host}, which others can reach; use 127.0.0.1, "
+                "or allow it with --allow-remote and a key"
+            )
+        if self.key is None:
+            raise ConfigurationError(f"listening on {self.host} needs a key; set OMNINODE_SERVER_KEY")
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The host names that are answered, in lower case."""
+        own = {self.host.lower()} if not _is_wildcard(self.host) else set()
+        return frozenset(_LOOPBACK_NAMES | own | {name.lower() for name in self.names})
+
+
+class Guard:
+    """ASGI middleware: refuses foreign hosts, other methods and missing keys; adds the security headers."""
+
+    def __init__(self, app: ASGIApp, *, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        await (refusal or self._app)(scope, receive, _with_headers(send))
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if host_of(headers.get("host", "")) not in self._access.hosts:
+            return PlainTextResponse("This server does not answer to that host name.\n", status_code=421)
+        if scope["method"] not in {"GET", "HEAD"}:
+            return PlainTextResponse("Only GET is served here.\n", status_code=405, headers={"allow": "GET, HEAD"})
+        if self._access.key is None:
+            return None
+        return self._without_key(scope, headers)
+
+    def _without_key(self, scope: Scope, headers: Headers) -> Response | None:
+        key = self._access.key or ""
+        token = hmac.new(key.encode(), b"omninode cookie", hashlib.sha256).hexdigest()
+        if _equal(headers.get("authorization", ""), f"Bearer {key}"):
+            return None
+        if _equal(cookie_parser(headers.get("cookie", "")).get(_COOKIE, ""), token):
+            return None
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"))
+        if any(name == "key" and _equal(value, key) for name, value in pairs):
+            rest = urlencode([pair for pair in pairs if pair[0] != "key"])
+            answer = RedirectResponse("/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else ""), status_code=303)
+            answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict")
+            return answer
+        message = "A key is needed: send 'Authorization: Bearer KEY', or open the page once with ?key=KEY.\n"
+        return PlainTextResponse(message, status_code=401, headers={"www-authenticate": "Bearer"})
+
+
+def host_of(header: str) -> str:
+    """The name in a Host header, without port and brackets, in lower case."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_wildcard(host: str) -> bool:
+    return host in {"", "0.0.0.0", "::"}  # noqa: S104 - recognised, not listened on
+
+
+def _equal(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _with_headers(send: Send) -> Send:
+    async def wrapped(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return wrapped
