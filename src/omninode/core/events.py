@@ -11,7 +11,8 @@ ends. All `duration_ms` are floats here and become integers in columns.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -76,7 +77,7 @@ class NullSink:
 
 
 class Tee:
-    """Hands every event to each of several sinks, in their order."""
+    """Hands every event to each of several sinks, in their order; sinks can be attached for a while."""
 
     __slots__ = ("_sinks",)
 
@@ -87,6 +88,16 @@ class Tee:
         """Emit to each sink."""
         for sink in self._sinks:
             sink.emit(event)
+
+    @contextmanager
+    def attached(self, sink: EventSink) -> Iterator[None]:
+        """Hand events to `sink` too while the body runs."""
+        # A new tuple each time: an `emit` that is under way keeps the one it began with.
+        self._sinks = (*self._sinks, sink)
+        try:
+            yield
+        finally:
+            self._sinks = tuple(other for other in self._sinks if other is not sink)
 
 
 RunStatus = Literal["running", "done", "failed_tasks", "refused", "rejected", "failed", "cancelled"]

@@ -1,0 +1,68 @@
+"""Phase three: a model turns the request into tasks, parsed strictly.
+
+A malformed answer goes back with what was wrong with it, at most twice; then the run fails rather than guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from omninode.context.item import ContextItem
+from omninode.core.errors import MalformedAnswerError
+from omninode.routing.router import Router
+from omninode.validation.report import Action
+from omninode.validation.tasks import parse_tasks
+from omninode.workflow.agent import AgentCatalog
+from omninode.workflow.prompts import planner_request
+from omninode.workflow.task import Task
+
+__all__ = ["Decomposer"]
+
+MAX_REPAIRS = 2
+_FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n\s*```\s*$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Decomposer:
+    """Asks a planner for task breakdowns."""
+
+    router: Router
+    agents: AgentCatalog
+
+    async def decompose(
+        self, prompt: str, *, context: Sequence[ContextItem], deficiencies: Sequence[str] = ()
+    ) -> tuple[Task, ...]:
+        """The tasks for `prompt`; raises MalformedAnswerError when no answer could be read as tasks."""
+        feedback = list(deficiencies)
+        for repair in range(MAX_REPAIRS + 1):
+            request = planner_request(prompt, agents=self.agents.values(), context=context, deficiencies=feedback)
+            # A repeated question wants another answer than the one the cache holds.
+            completion = await self.router.complete(request, role="planner", use_cache=not repair)
+            tasks, problems = read_breakdown(completion.text, self.agents)
+            if not problems:
+                return tasks
+            feedback = [*deficiencies, *problems]
+        raise MalformedAnswerError(
+            f"the planner's answer could not be used after {MAX_REPAIRS + 1} tries: {problems[0]}; "
+            "choose a stronger model for the role planner, or pass the tasks with --tasks"
+        )
+
+
+def read_breakdown(text: str, agents: AgentCatalog) -> tuple[tuple[Task, ...], list[str]]:
+    """The tasks in a planner's answer, or what is wrong with it."""
+    fenced = _FENCE.match(text)
+    try:
+        data = orjson.loads(fenced.group(1) if fenced else text)
+    except orjson.JSONDecodeError as error:
+        return (), [f"the answer was not one JSON object ({error})"]
+    models, findings = parse_tasks(data, known_agents=frozenset(agents))
+    problems = [f"{finding.path}: {finding.message}" for finding in findings if finding.action is Action.BLOCK]
+    if problems:
+        return (), problems
+    if not models:
+        return (), ["the answer held no task"]
+    return tuple(Task.from_model(model) for model in models), []

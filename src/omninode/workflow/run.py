@@ -1,0 +1,284 @@
+"""One run in progress: the seven phases in their order, and what ends a run early.
+
+What a phase does is written in the room it belongs to. Every run ends in a `RunFinished` event, whether it was done,
+refused, voted down, failed or cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
+
+from omninode.context.item import ContextItem, GatheredContext
+from omninode.context.pack import Shares, pack
+from omninode.core import current
+from omninode.core.deadline import Deadline, within
+from omninode.core.errors import InputRefusedError, OmniNodeError, QuorumFailedError
+from omninode.core.events import PhaseFinished, RunFinished, RunStarted, RunStatus
+from omninode.core.ids import uuid7
+from omninode.monitoring.errors import error_event
+from omninode.quorum.result import QuorumResult
+from omninode.quorum.vote import Decision
+from omninode.validation.report import Action, Finding
+from omninode.workflow.aggregate import join_outputs, summarise_models
+from omninode.workflow.decompose import Decomposer
+from omninode.workflow.dispatch import dispatch
+from omninode.workflow.execute import TaskRunner, report_task
+from omninode.workflow.ledger import RunLedger
+from omninode.workflow.output import write_outputs
+from omninode.workflow.parts import Parts, PipelineLimits, RunRequest
+from omninode.workflow.report import PhaseLine, RunReport
+from omninode.workflow.task import Task, TaskResult
+
+__all__ = ["RunInProgress"]
+
+MAX_REPLANS = 2
+
+
+class RunInProgress:
+    """One run in progress: what it knows so far."""
+
+    def __init__(self, parts: Parts, limits: PipelineLimits, request: RunRequest) -> None:
+        self.run_id = uuid7()
+        self.ledger = RunLedger(self.run_id)
+        self._parts = parts
+        self._limits = limits
+        self._request = request
+        self._began = parts.clock.monotonic()
+        self._started_at = parts.clock.now()
+        self._started_ns = time.time_ns()
+        self._prompt = ""
+        self._findings: tuple[Finding, ...] = ()
+        self._gathered: GatheredContext | None = None
+        self._quorum: QuorumResult | None = None
+        self._results: Sequence[TaskResult] = ()
+        self._result = ""
+
+    async def complete(self) -> RunReport:
+        prompt = self._request.prompt
+        self._prompt = prompt if isinstance(prompt, str) else prompt.decode("utf-8", "replace")
+        self._emit_started()
+        try:
+            await self._go_through_phases()
+        except asyncio.CancelledError:
+            self._finished("cancelled", OmniNodeError("cancelled before it was done"))
+            raise
+        except OmniNodeError as error:
+            self._parts.sink.emit(error_event(error, where="workflow.pipeline"))
+            return self._finished(_status_of(error), error)
+        except BaseException as error:
+            self._finished("failed", OmniNodeError(f"a defect ended the run: {type(error).__name__}: {error}"))
+            raise
+        return self._finished(self._outcome(), None)
+
+    async def _go_through_phases(self) -> None:
+        given = await self._validate_input()
+        context = await self._gather_context()
+        tasks = await self._agree_on_tasks(given, context)
+        await self._execute(tasks, context)
+        await self._aggregate()
+        await self._report()
+
+    async def _validate_input(self) -> tuple[Task, ...] | None:
+        async with self._phase("input_validation"):
+            report = await self._parts.validator.validate_and_sanitize(
+                user_prompt=self._request.prompt, tasks_data=self._request.tasks
+            )
+            self._findings = report.deficiencies
+            if not report.is_valid:
+                raise InputRefusedError(_refusal(report.deficiencies), findings=report.deficiencies)
+            self._prompt = report.sanitized_prompt
+            if self._request.tasks is None:
+                return None
+            return tuple(Task.from_model(model) for model in report.sanitized_tasks or ())
+
+    async def _gather_context(self) -> Sequence[ContextItem]:
+        async with self._phase("context_gathering"):
+            gatherer = self._parts.gatherer_for(self._request.workspace)
+            scope_deadline = current.scope().deadline
+            limit = Deadline.after(self._limits.gather_timeout_s, clock=self._parts.clock).narrowed(scope_deadline)
+            self._gathered = await gatherer.gather_global_context(
+                self._prompt,
+                self._request.rag_queries,
+                self._limits.max_rag_results,
+                deadline=limit,
+            )
+            return await self._trusted(list(self._gathered.values()))
+
+    async def _trusted(self, items: list[ContextItem]) -> Sequence[ContextItem]:
+        """The items that validation lets pass; a flagged one is dropped and reported, the run goes on."""
+        report = await self._parts.validator.validate_and_sanitize(self._prompt, context_items=items)
+        self._findings += tuple(finding for finding in report.deficiencies if finding.path.startswith("context"))
+        passed = report.sanitized_items
+        return [replace(item, content=passed[item.id]) for item in items if item.id in passed]
+
+    async def _agree_on_tasks(self, given: tuple[Task, ...] | None, context: Sequence[ContextItem]) -> tuple[Task, ...]:
+        """The tasks that the quorum passed: given ones get one vote, planned ones may be replanned."""
+        attempt = 1
+        deficiencies: tuple[str, ...] = ()
+        while True:
+            tasks = given or await self._decompose(context, deficiencies, attempt)
+            self._quorum = quorum = await self._vote(tasks, attempt)
+            if quorum.decision is Decision.PASS:
+                return tasks
+            deficiencies = quorum.deficiencies
+            if given or quorum.decision is Decision.FAIL or attempt > MAX_REPLANS:
+                raise QuorumFailedError(_rejection(quorum, attempt), deficiencies=deficiencies)
+            attempt += 1
+
+    async def _decompose(
+        self, context: Sequence[ContextItem], deficiencies: Sequence[str], attempt: int
+    ) -> tuple[Task, ...]:
+        async with self._phase("task_decomposition", attempt=attempt):
+            shown = _within_budget(context, self._limits.planner_context_tokens)
+            decomposer = Decomposer(self._parts.router, self._parts.agents)
+            return await decomposer.decompose(self._prompt, context=shown, deficiencies=deficiencies)
+
+    async def _vote(self, tasks: Sequence[Task], attempt: int) -> QuorumResult:
+        async with self._phase("quorum_validation", attempt=attempt):
+            return await self._parts.quorum.validate_intent(
+                self._prompt, [task.as_json() for task in tasks], round=attempt
+            )
+
+    async def _execute(self, tasks: Sequence[Task], context: Sequence[ContextItem]) -> None:
+        # Not bounded as a whole: at the deadline the tasks that are done must still be reported.
+        async with self._phase("parallel_execution", is_bounded=False):
+            runner = TaskRunner(
+                router=self._parts.router,
+                agents=self._parts.agents,
+                sink=self._parts.sink,
+                clock=self._parts.clock,
+                prompt=self._prompt,
+                shares=await Shares.of(context),
+                context_tokens=self._limits.task_context_tokens,
+            )
+            self._results = await dispatch(
+                tasks,
+                runner.run,
+                max_concurrency=self._request.max_concurrency,
+                deadline=current.scope().deadline,
+            )
+            for result in self._results:
+                if result.status == "skipped":
+                    report_task(result, sink=self._parts.sink)
+
+    async def _aggregate(self) -> None:
+        async with self._phase("result_aggregation", is_bounded=False):
+            self._result = join_outputs(self._results, is_simulated=self._parts.is_simulated)
+            await self._learn()
+
+    async def _learn(self) -> None:
+        if self._gathered is None or not any(result.is_ok for result in self._results):
+            return
+        cited = {identifier for result in self._results for identifier in result.context_ids}
+        await self._parts.optimizer.learn_from_success(
+            self._prompt,
+            used_items=[item for item in self._gathered.values() if item.id in cited],
+            decision_id=self._gathered.decision_id,
+        )
+
+    async def _report(self) -> None:
+        async with self._phase("reporting", is_bounded=False):
+            if self._request.output is not None:
+                write_outputs(self._snapshot(self._outcome(), None), self._request.output)
+
+    def _outcome(self) -> RunStatus:
+        return "done" if all(result.is_ok for result in self._results) else "failed_tasks"
+
+    @asynccontextmanager
+    async def _phase(self, name: str, *, attempt: int = 1, is_bounded: bool = True) -> AsyncIterator[None]:
+        """Measure the body as a phase; `is_bounded` ends it at the run's deadline."""
+        metadata = {"attempt": attempt} if attempt > 1 else None
+        limit = within(None, doing=f"the phase {name}") if is_bounded else nullcontext()
+        with current.entered(phase=name):
+            async with limit, self._parts.monitor.phase(self.run_id, name, metadata=metadata):
+                yield
+
+    def _emit_started(self) -> None:
+        self._parts.sink.emit(
+            RunStarted(
+                run_id=self.run_id,
+                prompt=self._prompt,
+                workspace=str(self._request.workspace) if self._request.workspace else None,
+                is_simulated=self._parts.is_simulated,
+            )
+        )
+
+    def _finished(self, status: RunStatus, failure: OmniNodeError | None) -> RunReport:
+        report = self._snapshot(status, failure)
+        self._parts.sink.emit(
+            RunFinished(
+                run_id=self.run_id,
+                prompt=self._prompt,
+                started_ns=self._started_ns,
+                status=status,
+                duration_ms=report.duration_ms,
+                workspace=report.workspace,
+                is_simulated=report.is_simulated,
+                report=report.as_json(),
+                error=report.error,
+            )
+        )
+        return report
+
+    def _snapshot(self, status: RunStatus, failure: OmniNodeError | None) -> RunReport:
+        """The report as of now."""
+        duration_ms = (self._parts.clock.monotonic() - self._began) * 1000
+        workspace = self._request.workspace
+        return RunReport(
+            run_id=self.run_id,
+            status=status,
+            prompt=self._prompt,
+            started_at=self._started_at,
+            duration_ms=duration_ms,
+            is_simulated=self._parts.is_simulated,
+            workspace=str(workspace) if workspace else None,
+            phases=[
+                PhaseLine(name=event.phase or "", duration_ms=event.duration_ms, ok=event.ok, attempt=_attempt(event))
+                for event in self.ledger.phases
+            ],
+            tasks=self._results,
+            quorum=self._quorum,
+            sources=self._gathered.sources if self._gathered is not None else (),
+            context_items=len(self._gathered) if self._gathered is not None else 0,
+            findings=self._findings,
+            calls=self.ledger.call_summary(),
+            models=summarise_models(self.ledger.calls),
+            degraded=self.ledger.degraded(),
+            speed_up=self.ledger.speed_up(duration_ms),
+            result=self._result,
+            failure=failure,
+        )
+
+
+def _status_of(error: OmniNodeError) -> RunStatus:
+    match error:
+        case InputRefusedError():
+            return "refused"
+        case QuorumFailedError():
+            return "rejected"
+        case _:
+            return "failed"
+
+
+def _attempt(event: PhaseFinished) -> int:
+    return int(event.metadata.get("attempt", event.attempt))
+
+
+def _refusal(findings: Sequence[Finding]) -> str:
+    worst = next((finding for finding in findings if finding.action is Action.BLOCK), findings[0])
+    more = len(findings) - 1
+    return f"input refused: {worst.message} ({worst.code})" + (f" and {more} more" if more else "")
+
+
+def _rejection(quorum: QuorumResult, attempts: int) -> str:
+    reason = "; ".join(quorum.deficiencies[:3]) or quorum.note or "no reason given"
+    tried = f" after {attempts} breakdowns" if attempts > 1 else ""
+    return f"the quorum did not pass the plan{tried}: {reason}; reword the request or pass tasks with --tasks"
+
+
+def _within_budget(items: Sequence[ContextItem], budget_tokens: int) -> Sequence[ContextItem]:
+    return pack(items, budget_tokens).items

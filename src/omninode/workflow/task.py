@@ -1,0 +1,67 @@
+"""A task, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omninode.core.events import TaskStatus
+from omninode.validation.tasks import TaskModel
+
+__all__ = ["Task", "TaskResult"]
+
+DEFAULT_TASK_TYPE = "general"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One unit of work of a task breakdown, done by one agent."""
+
+    id: str
+    agent: str
+    description: str
+    # Any: the planner decides what an agent's input looks like; it is passed on as JSON.
+    input: Any = None
+    depends_on: tuple[str, ...] = ()
+    task_type: str = DEFAULT_TASK_TYPE
+
+    @classmethod
+    def from_model(cls, model: TaskModel) -> Task:
+        """The task that a validated model describes."""
+        return cls(
+            id=model.id,
+            agent=model.agent,
+            description=model.description,
+            input=model.input,
+            depends_on=tuple(model.depends_on),
+            task_type=model.task_type or DEFAULT_TASK_TYPE,
+        )
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The task as models and files see it."""
+        return {
+            "id": self.id,
+            "agent": self.agent,
+            "description": self.description,
+            "input": self.input,
+            "depends_on": list(self.depends_on),
+            "task_type": self.task_type,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult:
+    """How a task ended: its output, or why there is none."""
+
+    task: Task
+    status: TaskStatus
+    output: str = ""
+    error: str | None = None
+    duration_ms: float = 0.0
+    context_ids: tuple[str, ...] = ()
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the task produced its output."""
+        return self.status == "ok"
