@@ -31,7 +31,6 @@ OWNERS = {
     "psutil": ("monitoring",),
     "bm25s": ("context",),
     "pathspec": ("context",),
-    "pydantic_settings": ("runtime",),
     "starlette": ("server", "simulation"),
     "uvicorn": ("server", "simulation"),
     "jinja2": ("server",),

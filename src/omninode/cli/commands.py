@@ -1,0 +1,15 @@
+"""Which commands there are. Each is a module of its own that imports what it needs only when it is called."""
+
+from __future__ import annotations
+
+import typer
+
+from omninode.cli import db, doctor, run, runs, serve, simulate
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add every command to `app`, in the order of the help text."""
+    for module in (run, serve, runs, doctor, db, simulate):
+        module.register(app)

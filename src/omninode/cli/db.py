@@ -1,0 +1,66 @@
+"""`omninode db`: the database behind it."""
+
+from __future__ import annotations
+
+import typer
+
+__all__ = ["register"]
+
+commands = typer.Typer(help="The database: status, schema, address.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.add_typer(commands, name="db")
+
+
+@commands.command()
+def status() -> None:
+    """Say which database is used, whether it answers, its size and schema version."""
+    from omninode.cli.loop import run_async
+
+    run_async(_status())
+
+
+@commands.command()
+def migrate() -> None:
+    """Bring the schema to this release's version."""
+    from omninode.cli.loop import run_async
+
+    run_async(_migrate())
+
+
+@commands.command()
+def url() -> None:
+    """Print an address for psql and other clients, starting the embedded server if that is what is used."""
+    from omninode.cli.loop import run_async
+
+    typer.echo(run_async(_url()))
+
+
+async def _status() -> None:
+    from omninode.runtime.database import opened_database
+
+    async with opened_database() as (database, description):
+        typer.echo(f"database   {description}")
+        await database.ping()
+        typer.echo(f"answers in {await database.ping() * 1000:.1f} ms")
+        for row in await database.fetch("schema.status"):
+            typer.echo(f"server     {row['server']}, {row['size']}, {row['connections']} connections")
+            typer.echo(f"schema     version {row['version']}")
+
+
+async def _migrate() -> None:
+    from omninode.runtime.database import opened_database
+    from omninode.storage.migrate import migrate as bring_up
+
+    async with opened_database(should_migrate=False) as (database, description):
+        applied = await bring_up(database)
+        names = ", ".join(str(version) for version in applied) or "nothing to do"
+        typer.echo(f"{description}: applied {names}")
+
+
+async def _url() -> str:
+    from omninode.runtime.database import reachable_url
+
+    return await reachable_url()

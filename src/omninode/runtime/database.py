@@ -1,0 +1,137 @@
+"""The database as the settings describe it: the embedded server, or any other by POSTGRES_HOST."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from omninode.core.clock import Clock
+from omninode.core.concurrency import cancel_and_wait
+from omninode.core.errors import DatabaseUnavailableError, OmniNodeError
+from omninode.core.events import EventSink
+from omninode.runtime.paths import data_directory
+from omninode.runtime.settings import Settings, load_settings
+from omninode.storage.config import ConnectionConfig
+from omninode.storage.database import Database
+from omninode.storage.embedded import EmbeddedPostgres
+from omninode.storage.migrate import migrate
+
+__all__ = ["DatabaseLink", "opened_database", "reachable_url"]
+
+_FIRST_RETRY_S = 1.0
+_LONGEST_RETRY_S = 30.0
+
+
+class DatabaseLink:
+    """The database of a runtime: there at once, there later, or not there, without anybody waiting for it.
+
+    `connect` tries once. When the server cannot be reached and `keep_trying` was called, the link goes on trying in
+    the background and calls `when_ready` as soon as the schema is in place. `trouble` says what is wrong meanwhile.
+    """
+
+    def __init__(self, settings: Settings, data_dir: Path, *, clock: Clock, sink: EventSink) -> None:
+        self._clock = clock
+        self._embedded = EmbeddedPostgres(data_dir / "postgres") if settings.postgres_host is None else None
+        self._settings = settings
+        self._sink = sink
+        self._retrying: asyncio.Task[None] | None = None
+        self._made: Database | None = None
+        self.is_ready = False
+        self.trouble: str | None = None
+
+    @property
+    def database(self) -> Database:
+        """The pool; statements raise DatabaseUnavailableError while the server is away."""
+        if self._made is None:
+            config = self._embedded.config if self._embedded is not None else external_config(self._settings)
+            self._made = Database.open(
+                config, pool_size=self._settings.connection_pool_size, clock=self._clock, sink=self._sink
+            )
+        return self._made
+
+    @property
+    def description(self) -> str:
+        """Which database it is, without its password."""
+        if self._embedded is not None:
+            return f"embedded Postgres in {self._embedded.data_dir}"
+        return external_config(self._settings).display
+
+    async def connect(self, *, should_migrate: bool = True) -> None:
+        """Start the embedded server if that is what is used, connect, bring the schema up.
+
+        Raises DatabaseUnavailableError when the server cannot be reached, ConfigurationError or MigrationError when
+        trying again will not help.
+        """
+        try:
+            if self._embedded is not None:
+                await self._embedded.start()
+            await self.database.start()
+            await self.database.ping()
+            if should_migrate:
+                await migrate(self.database, clock=self._clock)
+        except DatabaseUnavailableError as error:
+            self.trouble = error.message
+            raise
+        self.is_ready, self.trouble = True, None
+
+    def keep_trying(self, when_ready: Callable[[], Awaitable[None]]) -> None:
+        """Connect in the background, again and again, and await `when_ready` once it worked."""
+        self._retrying = asyncio.ensure_future(self._keep_trying(when_ready))
+
+    async def _keep_trying(self, when_ready: Callable[[], Awaitable[None]]) -> None:
+        pause_s = _FIRST_RETRY_S
+        while not self.is_ready:
+            await self._clock.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, no secret
+            pause_s = min(_LONGEST_RETRY_S, pause_s * 2)
+            try:
+                await self.connect()
+            except OmniNodeError as error:
+                self.trouble = error.message
+        await when_ready()
+
+    async def close(self) -> None:
+        """Stop trying, close the pool, leave the embedded server. Closing twice is harmless."""
+        if self._retrying is not None:
+            await cancel_and_wait([self._retrying])
+        if self._made is not None:
+            await self._made.close()
+        if self._embedded is not None:
+            await self._embedded.stop()
+
+
+def external_config(settings: Settings) -> ConnectionConfig:
+    """The connection that the POSTGRES_ variables describe."""
+    password = settings.postgres_password
+    return ConnectionConfig(
+        host=settings.postgres_host or "localhost",
+        port=settings.postgres_port,
+        user=settings.postgres_user,
+        password=password.get_secret_value() if password else None,
+        database=settings.postgres_db,
+    )
+
+
+@asynccontextmanager
+async def opened_database(*, should_migrate: bool = True) -> AsyncIterator[tuple[Database, str]]:
+    """The connected database of this process's settings, with its description; for commands that need nothing else."""
+    from omninode.core.clock import SystemClock
+    from omninode.core.events import NullSink
+
+    settings = load_settings()
+    link = DatabaseLink(settings, data_directory(settings), clock=SystemClock(), sink=NullSink())
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(link.close)
+        await link.connect(should_migrate=should_migrate)
+        yield link.database, link.description
+
+
+async def reachable_url() -> str:
+    """An address that psql and asyncpg take. The embedded server is started and left running for the client."""
+    settings = load_settings()
+    if settings.postgres_host is not None:
+        return external_config(settings).dsn
+    return await EmbeddedPostgres(data_directory(settings) / "postgres").start()

@@ -1,0 +1,203 @@
+"""The open system: `async with omninode.open() as node`.
+
+`Runtime` owns what must be opened and closed, in order. What the parts are and how they fit is in `wiring`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any, Self
+
+from omninode.core import current
+from omninode.core.clock import Clock, SystemClock
+from omninode.core.deadline import Deadline
+from omninode.core.errors import ConfigurationError, DatabaseUnavailableError
+from omninode.core.events import Tee
+from omninode.monitoring.alerts import AlertWatch
+from omninode.monitoring.monitor import PerformanceMonitor
+from omninode.monitoring.resources import ResourceSampler
+from omninode.providers.http import HttpClient
+from omninode.resilience.registry import BreakerRegistry
+from omninode.resilience.state import StateKeeper
+from omninode.routing.deployment import DeploymentConfig
+from omninode.runtime.database import DatabaseLink
+from omninode.runtime.models import NO_MODEL, find_deployments
+from omninode.runtime.paths import data_directory
+from omninode.runtime.settings import Settings, load_settings
+from omninode.runtime.telemetry import TelemetryRoad
+from omninode.runtime.wiring import Wiring
+from omninode.simulation.server import SimulatedModels
+from omninode.storage.database import Database, DatabaseStatistics
+from omninode.storage.state import DatabaseStateStore
+from omninode.telemetry.bus import EventBus
+from omninode.workflow.parts import RunRequest
+from omninode.workflow.report import RunReport
+
+__all__ = ["Runtime", "open_runtime"]
+
+SETTLE_S = 5.0
+
+
+def open_runtime(
+    settings: Settings | None = None,
+    *,
+    simulate: bool = False,
+    needs_models: bool = True,
+    require_database: bool = False,
+    clock: Clock | None = None,
+) -> Runtime:
+    """A runtime to enter with `async with`; exported as `omninode.open`.
+
+    Args:
+        settings: the values to use; by default those of the environment and `omninode.toml`.
+        simulate: use the bundled model simulator instead of any model.
+        needs_models: raise ConfigurationError when there is no model; False opens without.
+        require_database: raise DatabaseUnavailableError when the database is away, instead of going on with what it
+            would have stored waiting on disk.
+        clock: where time comes from.
+    """
+    return Runtime(
+        settings, simulate=simulate, needs_models=needs_models, require_database=require_database, clock=clock
+    )
+
+
+class Runtime:
+    """Everything that is open, and the door to the main job. Entering it twice is a mistake, closing twice is not.
+
+    Inside its block the parts that were made without arguments (`PerformanceOptimizer()`, `PerformanceMonitor()` …)
+    belong to it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        simulate: bool = False,
+        needs_models: bool = True,
+        require_database: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or load_settings()
+        self.is_simulated = simulate
+        self.clock: Clock = clock or SystemClock()
+        self._needs_models = needs_models
+        self._require_database = require_database
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Flush what is on its way, close everything in reverse order. Closing twice is harmless."""
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
+        directory = data_directory(self.settings)
+        self._stack.enter_context(current.entered(runtime=self))
+        self.http = await self._stack.enter_async_context(HttpClient())
+        # Before anything is started: a missing model should be said at once.
+        deployments = await self._find_models()
+        self.bus = EventBus()
+        self.sink = Tee(self.bus)
+        self.link = DatabaseLink(self.settings, directory, clock=self.clock, sink=self.sink)
+        self._stack.push_async_callback(self.link.close)
+        self.road = await self._stack.enter_async_context(
+            TelemetryRoad(self.settings, directory, bus=self.bus, database=self.link.database, clock=self.clock)
+        )
+        self.breakers = BreakerRegistry(clock=self.clock, sink=self.sink)
+        self._keeper = StateKeeper(
+            DatabaseStateStore(self.link.database), registry=self.breakers, clock=self.clock, sink=self.sink
+        )
+        self._stack.push_async_callback(self._keeper.close)
+        await self._connect()
+        self.monitor = PerformanceMonitor(
+            self.sink, self.link.database, self.clock, is_enabled=self.settings.performance_monitoring_enabled
+        )
+        self.bus.subscribe(self.monitor.observe, name="monitor")
+        await self._start_watching()
+        wiring = Wiring(
+            settings=self.settings, clock=self.clock, sink=self.sink, http=self.http, breakers=self.breakers
+        )
+        self.optimizer = wiring.optimizer(self.link.database, self.road.spool)
+        self._stack.push_async_callback(self.optimizer.close)
+        self.router = await self._stack.enter_async_context(wiring.router(deployments))
+        self.pipeline = wiring.pipeline(
+            router=self.router, monitor=self.monitor, optimizer=self.optimizer, is_simulated=self.is_simulated
+        )
+
+    async def _find_models(self) -> Sequence[DeploymentConfig]:
+        if self.is_simulated:
+            simulator = await self._stack.enter_async_context(SimulatedModels())
+            return [
+                DeploymentConfig(**{**entry, "roles": frozenset(entry["roles"])}) for entry in simulator.deployments()
+            ]
+        found = await find_deployments(self.settings, self.http)
+        if not found and self._needs_models:
+            raise ConfigurationError(NO_MODEL)
+        return found
+
+    async def _connect(self) -> None:
+        try:
+            await self.link.connect()
+        except DatabaseUnavailableError:
+            if self._require_database:
+                raise
+            self.link.keep_trying(self._database_came)
+        else:
+            await self._database_came()
+
+    async def _database_came(self) -> None:
+        self.road.begin_flushing()
+        await self._keeper.open()
+
+    async def _start_watching(self) -> None:
+        """Sample resources and judge thresholds, unless monitoring is switched off."""
+        self.sampler = ResourceSampler(self.sink, pool=self._pool_figures, clock=self.clock)
+        self.alerts = AlertWatch(self.monitor, self.sink, totals=self.road.totals, clock=self.clock)
+        if self.settings.performance_monitoring_enabled:
+            await self._stack.enter_async_context(self.sampler)
+            await self._stack.enter_async_context(self.alerts)
+
+    def _pool_figures(self) -> DatabaseStatistics | None:
+        return self.link.database.statistics() if self.link.is_ready else None
+
+    @property
+    def version(self) -> str:
+        """The release that runs."""
+        return version("omninode")
+
+    @property
+    def database(self) -> Database:
+        """The pool; statements raise DatabaseUnavailableError while the server is away."""
+        return self.link.database
+
+    # Any: see RunRequest.tasks.
+    async def run(self, request: RunRequest | str, **options: Any) -> RunReport:
+        """The report of one run of the main job; `options` are fields of `RunRequest` beside a plain prompt."""
+        asked = RunRequest(prompt=request, **options) if isinstance(request, str) else request
+        with current.entered(runtime=self):
+            return await self.pipeline.run(asked)
+
+    async def settle(self, *, timeout_s: float = SETTLE_S) -> tuple[str, ...]:
+        """Wait until what was told so far is in the database; what is not, said in words.
+
+        Empty when everything arrived.
+        """
+        await self.road.settle(Deadline.after(timeout_s, clock=self.clock))
+        lost = self.road.losses()
+        if self.link.trouble is not None:
+            return (f"database: {self.link.trouble}", *lost)
+        return lost

@@ -1,0 +1,242 @@
+"""Every setting, in one table: its name, default, range, and where its value came from.
+
+This is the only module that reads the environment and `omninode.toml`. An environment variable wins over the file,
+the file over the default. A bad value stops the start and names the setting, the value, the range and the origin.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from omninode.core.errors import ConfigurationError
+from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry
+
+__all__ = ["SettingLine", "Settings", "load_settings"]
+
+CONFIG_FILE = "omninode.toml"
+
+
+def _setting(default: Any, env: str, toml: str, doc: str, **bounds: Any) -> Any:
+    """A field that is read from the variable `env` or from `section.key` of the file."""
+    return Field(default, validation_alias=env, description=doc, json_schema_extra={"env": env, "toml": toml}, **bounds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingLine:
+    """One setting, fit to be shown."""
+
+    variable: str
+    value: str
+    origin: str
+
+
+class Settings(BaseModel):
+    """All settings with their values; `origin(name)` says where each came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+    postgres_host: str | None = _setting(
+        None, "POSTGRES_HOST", "database.host", "Postgres server; unset: the embedded one"
+    )
+    postgres_port: int = _setting(5432, "POSTGRES_PORT", "database.port", "its port", ge=1, le=65535)
+    postgres_user: str = _setting("postgres", "POSTGRES_USER", "database.user", "user name", min_length=1)
+    postgres_password: SecretStr | None = _setting(None, "POSTGRES_PASSWORD", "database.password", "password")
+    postgres_db: str = _setting("omninode", "POSTGRES_DB", "database.name", "database name", min_length=1)
+    connection_pool_size: int = _setting(
+        10, "CONNECTION_POOL_SIZE", "database.pool_size", "connections at most", ge=2, le=500
+    )
+    batch_operation_size: int = _setting(
+        1000, "BATCH_OPERATION_SIZE", "database.batch_size", "rows a batch", ge=1, le=100_000
+    )
+    data_dir: Path | None = _setting(
+        None, "OMNINODE_DATA_DIR", "database.data_dir", "where the embedded database, the spool and the logs live"
+    )
+
+    performance_monitoring_enabled: bool = _setting(
+        True, "PERFORMANCE_MONITORING_ENABLED", "monitoring.enabled", "sample resources, write telemetry rows"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "OMNINODE_LOG_LEVEL", "monitoring.log_level", "lowest level written to the log streams"
+    )
+
+    breaker_failure_threshold: int = _setting(
+        5, "CIRCUIT_BREAKER_FAILURE_THRESHOLD", "resilience.failure_threshold", "failures that open", ge=1, le=10_000
+    )
+    breaker_timeout_s: float = _setting(
+        30.0, "CIRCUIT_BREAKER_TIMEOUT_SECONDS", "resilience.timeout_seconds", "seconds open", gt=0, le=86_400
+    )
+    breaker_success_threshold: int = _setting(
+        2, "CIRCUIT_BREAKER_SUCCESS_THRESHOLD", "resilience.success_threshold", "probes that close", ge=1, le=10_000
+    )
+    retry_max_retries: int = _setting(
+        3, "RETRY_MAX_RETRIES", "resilience.max_retries", "retries after the first attempt", ge=0, le=100
+    )
+    retry_base_delay_s: float = _setting(
+        0.1, "RETRY_BASE_DELAY", "resilience.base_delay", "seconds before the first retry", ge=0, le=3_600
+    )
+    retry_max_delay_s: float = _setting(
+        10.0, "RETRY_MAX_DELAY", "resilience.max_delay", "longest wait in seconds", ge=0, le=86_400
+    )
+    retry_backoff_multiplier: float = _setting(
+        2.0, "RETRY_BACKOFF_MULTIPLIER", "resilience.backoff_multiplier", "growth of the wait", ge=1, le=100
+    )
+
+    openai_api_key: SecretStr | None = _setting(None, "OPENAI_API_KEY", "models.openai_api_key", "found by itself")
+    openai_base_url: str | None = _setting(
+        None, "OPENAI_BASE_URL", "models.openai_base_url", "any OpenAI-compatible endpoint"
+    )
+    anthropic_api_key: SecretStr | None = _setting(
+        None, "ANTHROPIC_API_KEY", "models.anthropic_api_key", "found by itself"
+    )
+    ollama_url: str = _setting(
+        "http://127.0.0.1:11434", "OMNINODE_OLLAMA_URL", "models.ollama_url", "a local Ollama, found by itself"
+    )
+    cache_ttl_s: float = _setting(
+        3600.0, "OMNINODE_CACHE_TTL_SECONDS", "cache.ttl_seconds", "age of a cached answer; 0: off", ge=0, le=31_536_000
+    )
+    cache_max_entries: int = _setting(
+        10_000, "OMNINODE_CACHE_MAX_ENTRIES", "cache.max_entries", "answers kept", ge=1, le=10_000_000
+    )
+
+    gather_timeout_s: float = _setting(
+        15.0, "OMNINODE_GATHER_TIMEOUT_SECONDS", "context.timeout_seconds", "longest gathering", gt=0, le=3_600
+    )
+    task_context_tokens: int = _setting(
+        6_000, "OMNINODE_TASK_CONTEXT_TOKENS", "context.task_tokens", "context budget of a task", ge=0, le=2_000_000
+    )
+    quorum_timeout_s: float = _setting(
+        60.0, "OMNINODE_QUORUM_TIMEOUT_SECONDS", "quorum.timeout_seconds", "longest vote", gt=0, le=3_600
+    )
+    server_host: str = _setting("127.0.0.1", "OMNINODE_HOST", "server.host", "where the dashboard listens")
+    server_port: int = _setting(8420, "OMNINODE_PORT", "server.port", "its port", ge=0, le=65535)
+    server_key: SecretStr | None = _setting(
+        None, "OMNINODE_SERVER_KEY", "server.key", "needed to listen beyond loopback"
+    )
+
+    deployments: tuple[DeploymentEntry, ...] = ()
+    agents: tuple[AgentEntry, ...] = ()
+    sources: tuple[SourceEntry, ...] = ()
+
+    def origin(self, name: str) -> str:
+        """`default`, `environment NAME` or the path of the file, for the field `name`."""
+        return _origin(name, _environment(), _read_file(self.config_path())[1])
+
+    def lines(self) -> tuple[SettingLine, ...]:
+        """Every single setting as it may be shown: secrets masked, with its origin."""
+        environment, flat = _environment(), _read_file(self.config_path())[1]
+        return tuple(
+            SettingLine(
+                variable=str(_extra(info)["env"]),
+                value=_shown(getattr(self, name)),
+                origin=_origin(name, environment, flat),
+            )
+            for name, info in type(self).model_fields.items()
+            if "env" in _extra(info)
+        )
+
+    @staticmethod
+    def config_path() -> Path:
+        """The configuration file that counts: OMNINODE_CONFIG, or `omninode.toml` in the working directory."""
+        return Path(os.environ.get("OMNINODE_CONFIG") or CONFIG_FILE)
+
+    def api_key(self, variable: str) -> str | None:
+        """The value of the environment variable that a deployment names for its key; None when unset or empty."""
+        return os.environ.get(variable) or None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process; `overrides` (by field name) win over everything.
+
+    Raises ConfigurationError with one line per bad value.
+    """
+    path = Settings.config_path()
+    declared, flat = _read_file(path)
+    environment = _environment()
+    values: dict[str, Any] = {**declared, **flat, **environment, **overrides}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problems = [_problem(entry, environment, flat, path) for entry in error.errors()]
+        raise ConfigurationError("; ".join(problems)) from None
+
+
+def _environment() -> dict[str, str]:
+    """Field name to value, for each documented variable that is set and not empty."""
+    found = {}
+    for name, info in Settings.model_fields.items():
+        variable = _extra(info).get("env")
+        if variable and os.environ.get(variable, "") != "":
+            found[name] = os.environ[variable]
+    return found
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The file's lists of tables (deployments, agents, sources), and its single values by field name."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if os.environ.get("OMNINODE_CONFIG"):
+            raise ConfigurationError(f"OMNINODE_CONFIG names {path}, which does not exist") from None
+        return {}, {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error}); mend or remove it") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not valid TOML ({error})") from None
+    lists: dict[str, Any] = {name: data.pop(name) for name in ("deployments", "agents", "sources") if name in data}
+    return lists, _flatten(data, path)
+
+
+def _flatten(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    keys = {str(_extra(info)["toml"]): name for name, info in Settings.model_fields.items() if "toml" in _extra(info)}
+    flat = {}
+    for section, entries in data.items():
+        if not isinstance(entries, dict):
+            raise ConfigurationError(f"{path}: {section!r} stands outside any section; see docs/configuration.md")
+        for key, value in entries.items():
+            name = keys.get(f"{section}.{key}")
+            if name is None:
+                known = ", ".join(sorted(known for known in keys if known.startswith(f"{section}."))) or "none"
+                raise ConfigurationError(f"{path}: unknown setting {section}.{key}; known in that section: {known}")
+            flat[name] = value
+    return flat
+
+
+def _origin(name: str, environment: Mapping[str, Any], flat: Mapping[str, Any]) -> str:
+    if name in environment:
+        return f"environment {_extra(Settings.model_fields[name])['env']}"
+    if name in flat:
+        return str(Settings.config_path())
+    return "default"
+
+
+def _problem(entry: Any, environment: Mapping[str, Any], flat: Mapping[str, Any], path: Path) -> str:
+    """One line: what is wrong with which value, and where it stands. Entry: pydantic's description of one error."""
+    alias = str(entry["loc"][0])
+    name = next((field for field, info in Settings.model_fields.items() if _extra(info).get("env") == alias), alias)
+    inner = ".".join(str(part) for part in entry["loc"][1:])
+    if name in {"deployments", "agents", "sources"}:
+        return f"{path}: {name}.{inner}: {entry['msg']}"
+    given = {**flat, **environment}.get(name)
+    secret = "SecretStr" in str(Settings.model_fields[name].annotation)
+    shown = "" if secret else f" is {given!r}"
+    return f"{alias}{shown}: {entry['msg']} (from {_origin(name, environment, flat)})"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "(set)"
+    return "(unset)" if value is None else str(value)
+
+
+def _extra(info: FieldInfo) -> Mapping[str, Any]:
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}

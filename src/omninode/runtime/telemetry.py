@@ -1,0 +1,93 @@
+"""The road from events to rows in an open system, and what is lost on it.
+
+bus > writer > spool (a file) > flusher > tables
+bus > log streams
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from omninode.core.clock import Clock
+from omninode.core.deadline import Deadline
+from omninode.monitoring.writer import EventWriter
+from omninode.runtime.settings import Settings
+from omninode.storage.database import Database
+from omninode.storage.flusher import SpoolFlusher
+from omninode.storage.spool import Spool
+from omninode.telemetry.bus import EventBus
+from omninode.telemetry.logs import LogWriter
+from omninode.telemetry.streams import configure_logs
+
+__all__ = ["TelemetryRoad"]
+
+_CLOSE_S = 5.0
+_CLOSE_LATE_S = 0.2
+
+
+class TelemetryRoad:
+    """Open it with `async with`; flushing begins when there is a database. Leaving drains what is on its way."""
+
+    def __init__(self, settings: Settings, directory: Path, *, bus: EventBus, database: Database, clock: Clock) -> None:
+        self._bus = bus
+        self._logs = configure_logs(directory / "logs", level=settings.log_level)
+        self.spool = Spool(directory / "spool")
+        self.writer = EventWriter(bus, self.spool)
+        self.flusher = SpoolFlusher(self.spool, database, clock=clock)
+        self._log_writer = LogWriter(bus, self._logs)
+        self._stack = AsyncExitStack()
+        # Without a database there is nothing to wait for: the rows are on disk.
+        self._close_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        # Closed in reverse: no more events, then the last rows to the spool, the spool to the tables, the files.
+        self._stack.callback(self._logs.close)
+        self._stack.callback(self.spool.close)
+        self._stack.push_async_callback(self._close_flusher)
+        self._stack.callback(self.writer.close)
+        self._stack.callback(self._log_writer.close)
+        await self._stack.enter_async_context(self._bus)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def begin_flushing(self) -> None:
+        """Write what the spool holds, and what comes, to the tables."""
+        self._close_s = _CLOSE_S
+        self.flusher.start()
+
+    async def settle(self, deadline: Deadline) -> None:
+        """Return when everything told so far is in the tables, or at the deadline."""
+        await self._bus.drain(deadline)
+        if self._close_s and await self.flusher.flush(deadline):
+            # The database had its chance; nobody should wait for it twice at the end.
+            self._close_s = _CLOSE_LATE_S
+
+    async def _close_flusher(self) -> None:
+        await self.flusher.close(close_s=self._close_s)
+
+    def losses(self) -> tuple[str, ...]:
+        """What has not arrived or never will, in words; empty when all is well."""
+        waiting, dropped = self.spool.waiting, sum(self.spool.statistics().dropped.values())
+        found = []
+        if waiting:
+            found.append(f"{waiting} telemetry rows wait on disk and are written when the database is back")
+        if self._bus.statistics().dropped_total:
+            found.append(f"{self._bus.statistics().dropped_total} events were dropped, the queue was full")
+        if dropped or self.writer.statistics().lost:
+            found.append(f"{dropped + self.writer.statistics().lost} telemetry rows were lost")
+        if self.flusher.statistics().dead:
+            found.append(f"{self.flusher.statistics().dead} rows were refused and are in dead_letters")
+        return tuple(found)
+
+    def totals(self) -> Mapping[str, float]:
+        """Counters that only grow, for alerts."""
+        dropped = sum(self.spool.statistics().dropped.values()) + self.writer.statistics().lost
+        return {"telemetry_dropped": float(self._bus.statistics().dropped_total + dropped)}

@@ -1,0 +1,178 @@
+"""Settings into objects: what the parts of an open system are and how they fit, on one page.
+
+Nothing here waits or does I/O; `runtime` opens and closes what this page makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omninode.context.cache import RetrievalCache
+from omninode.context.gather import ContextGatherer
+from omninode.context.optimizer import ContextOptimizer
+from omninode.context.source import Source, Traits
+from omninode.context.sources.files import WorkspaceFiles
+from omninode.context.sources.hints import LearnedHints
+from omninode.context.sources.http import HttpRetrieval
+from omninode.context.sources.search import WorkspaceSearch
+from omninode.context.sources.structure import WorkspaceStructure
+from omninode.context.workspace import Workspace
+from omninode.core.clock import Clock
+from omninode.core.events import Tee
+from omninode.monitoring.monitor import PerformanceMonitor
+from omninode.providers.http import HttpClient
+from omninode.quorum.validator import QuorumValidator
+from omninode.resilience.circuit import CircuitBreakerConfig
+from omninode.resilience.policy import Policy
+from omninode.resilience.registry import BreakerRegistry
+from omninode.resilience.schedule import RetryConfig
+from omninode.routing.cache.exact import ExactCache
+from omninode.routing.completion import Completion
+from omninode.routing.deployment import DeploymentConfig, RouterSettings
+from omninode.routing.router import Router, RouterParts
+from omninode.runtime.settings import Settings
+from omninode.storage.database import Database
+from omninode.storage.spool import Spool
+from omninode.validation.policy import ValidationPolicy
+from omninode.validation.validator import InputValidator
+from omninode.workflow.agent import Agent, AgentCatalog
+from omninode.workflow.parts import Parts, PipelineLimits
+from omninode.workflow.pipeline import Pipeline
+
+__all__ = ["Wiring"]
+
+_MAX_WORKSPACES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """The objects one open system is made of, made from its settings on demand."""
+
+    settings: Settings
+    clock: Clock
+    sink: Tee
+    http: HttpClient
+    breakers: BreakerRegistry
+
+    def breaker_config(self) -> CircuitBreakerConfig:
+        """The breaker that the CIRCUIT_BREAKER_ variables describe."""
+        return CircuitBreakerConfig(
+            failure_threshold=self.settings.breaker_failure_threshold,
+            timeout_seconds=self.settings.breaker_timeout_s,
+            success_threshold=self.settings.breaker_success_threshold,
+        )
+
+    def retry_config(self) -> RetryConfig:
+        """The retries that the RETRY_ variables describe."""
+        return RetryConfig(
+            max_retries=self.settings.retry_max_retries,
+            base_delay=self.settings.retry_base_delay_s,
+            max_delay=self.settings.retry_max_delay_s,
+            backoff_multiplier=self.settings.retry_backoff_multiplier,
+        )
+
+    def router(self, deployments: Sequence[DeploymentConfig]) -> Router:
+        """The way to the models, with breakers that the registry keeps and the exact cache."""
+        cache: ExactCache[Completion] | None = None
+        if self.settings.cache_ttl_s > 0:
+            cache = ExactCache(
+                max_entries=self.settings.cache_max_entries, ttl_s=self.settings.cache_ttl_s, clock=self.clock
+            )
+        return Router(
+            deployments,
+            http=self.http,
+            cache=cache,
+            clock=self.clock,
+            sink=self.sink,
+            settings=RouterSettings(retry=self.retry_config(), breaker=self.breaker_config()),
+            parts=RouterParts(breakers=self.breakers),
+        )
+
+    def pipeline(
+        self, *, router: Router, monitor: PerformanceMonitor, optimizer: ContextOptimizer, is_simulated: bool
+    ) -> Pipeline:
+        """The main job."""
+        agents = AgentCatalog.default(extra=[Agent(**entry.model_dump()) for entry in self.settings.agents])
+        parts = Parts(
+            validator=InputValidator(ValidationPolicy(known_agents=frozenset(agents)), clock=self.clock),
+            gatherer_for=Gatherers(self, optimizer).for_workspace,
+            optimizer=optimizer,
+            router=router,
+            quorum=QuorumValidator(
+                router,
+                agents=tuple(agents),
+                vote_timeout_s=self.settings.quorum_timeout_s,
+                sink=self.sink,
+                clock=self.clock,
+            ),
+            agents=agents,
+            monitor=monitor,
+            sink=self.sink,
+            clock=self.clock,
+            is_simulated=is_simulated,
+        )
+        limits = PipelineLimits(
+            gather_timeout_s=self.settings.gather_timeout_s,
+            planner_context_tokens=self.settings.task_context_tokens,
+            task_context_tokens=self.settings.task_context_tokens,
+        )
+        return Pipeline(parts, limits)
+
+    def optimizer(self, database: Database, spool: Spool) -> ContextOptimizer:
+        """What has been learned about context."""
+        return ContextOptimizer(database, spool=spool, clock=self.clock)
+
+
+class Gatherers:
+    """One gatherer per workspace, the latest few kept, so that an index is built once and not once a run."""
+
+    def __init__(self, wiring: Wiring, optimizer: ContextOptimizer) -> None:
+        self._wiring = wiring
+        self._optimizer = optimizer
+        self._cache = RetrievalCache(ttl_s=max(wiring.settings.cache_ttl_s, 1e-9), clock=wiring.clock)
+        self._made: dict[Path | None, ContextGatherer] = {}
+
+    def for_workspace(self, workspace: Path | None) -> ContextGatherer:
+        """The gatherer for `workspace`; None has the remote sources and the hints only."""
+        gatherer = self._made.pop(workspace, None) or self._make(workspace)
+        self._made[workspace] = gatherer
+        while len(self._made) > _MAX_WORKSPACES:
+            del self._made[next(iter(self._made))]
+        return gatherer
+
+    def _make(self, path: Path | None) -> ContextGatherer:
+        wiring = self._wiring
+        sources: list[Source] = []
+        if path is not None:
+            place = Workspace(path, clock=wiring.clock)
+            sources += [WorkspaceFiles(place), WorkspaceSearch(place), WorkspaceStructure(place)]
+        sources += [self._remote(index) for index in range(len(wiring.settings.sources))]
+        sources.append(LearnedHints(self._optimizer))
+        return ContextGatherer(
+            sources,
+            timeout_s=wiring.settings.gather_timeout_s,
+            clock=wiring.clock,
+            sink=wiring.sink,
+            cache=self._cache,
+            optimizer=self._optimizer,
+        )
+
+    def _remote(self, index: int) -> HttpRetrieval:
+        wiring = self._wiring
+        entry = wiring.settings.sources[index]
+        policy = Policy(
+            f"source-{entry.name}",
+            retry=wiring.retry_config(),
+            breaker=wiring.breakers.get(f"source-{entry.name}", wiring.breaker_config()),
+            clock=wiring.clock,
+            sink=wiring.sink,
+        )
+        return HttpRetrieval(
+            str(entry.url),
+            wiring.http,
+            name=entry.name,
+            policy=policy,
+            traits=Traits(is_per_query=True, is_remote=True, timeout_s=entry.timeout_s),
+        )

@@ -1,0 +1,29 @@
+-- name: latest
+-- The latest runs, newest first.
+SELECT id, started_at, finished_at, status, prompt, workspace, is_simulated, duration_ms, error
+FROM runs
+ORDER BY started_at DESC
+LIMIT $1;
+
+-- name: by_ending
+-- Runs whose id, written without hyphens, ends in the given text; at most two, to see whether it is unique.
+SELECT id, started_at, status, prompt, workspace, is_simulated, duration_ms, error, report
+FROM runs
+WHERE replace(id::text, '-', '') LIKE '%' || $1
+ORDER BY started_at DESC
+LIMIT 2;
+
+-- name: calls
+SELECT ts, role, deployment, model, ok, attempts, duration_ms, tokens_in, tokens_out, cost_uusd, cache, degraded,
+       error_class
+FROM llm_calls
+WHERE run_id = $1
+ORDER BY ts
+LIMIT 10000;
+
+-- name: votes
+SELECT round, deployment, model, decision, score, confidence, deficiencies, counted, duration_ms, error_class
+FROM votes
+WHERE run_id = $1
+ORDER BY round, ts
+LIMIT 10000;
