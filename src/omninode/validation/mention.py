@@ -28,7 +28,7 @@ _CUES = (
 # What the phrase is about, when it is not the reader's own instructions.
 _SCOPED = (
     r"^[\"'`)\]]?\s*(?:in|from|of|on|about|for|within|inside|at|under|regarding) "
-    r"(?:(?:the|this|that|these|those|my|our|a|an) (?:\w+ )?(\w+)|[\w./-]*\w\.[a-z]\w*)\b"
+    r"(?:(?:the|this|that|these|those|my|our) (?:\w+ )?(\w+)|[\w./-]*\w\.[a-z]\w*)\b"
     r"|^\s*(?:about|regarding|concerning) \w"
 )
 # What is about these is about the reader's own instructions after all.
