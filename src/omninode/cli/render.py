@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omninode.core.ids import short
+from omninode.validation.report import Finding, Severity
 from omninode.workflow.report import RunReport
 from omninode.workflow.task import TaskResult
 
@@ -64,7 +65,7 @@ def _body(report: RunReport) -> RenderableType:
         parts += [Text(""), _sources(report)]
     if report.tasks:
         parts += [Text(""), _tasks(report.tasks)]
-    if report.findings:
+    if any(_matters(finding) for finding in report.findings):
         parts += [Text(""), _findings(report)]
     parts += [Text(""), _calls(report)]
     return Group(*parts)
@@ -109,9 +110,14 @@ def _tasks(results: Sequence[TaskResult]) -> RenderableType:
 
 def _findings(report: RunReport) -> RenderableType:
     table = _table("finding", "where", "")
-    for finding in report.findings[:20]:
+    for finding in [finding for finding in report.findings if _matters(finding)][:20]:
         table.add_row(Text(finding.code, style="yellow"), Text(finding.path), Text(finding.message))
     return table
+
+
+def _matters(finding: Finding) -> bool:
+    # What was noted and passed on unchanged is in --json; on the screen it would cry wolf.
+    return finding.severity is not Severity.INFO
 
 
 def _calls(report: RunReport) -> RenderableType:
