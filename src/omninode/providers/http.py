@@ -38,7 +38,7 @@ class HttpLimits:
     """
 
     max_connections: int = 256
-    max_connections_per_host: int = 64
+    max_connections_per_host: int = 256
     connect_timeout_s: float = 10.0
     timeout_s: float = 120.0
     idle_timeout_s: float = 60.0
@@ -79,6 +79,7 @@ class _Bounds:
     """One request: what it is called in errors and how long it may take."""
 
     subject: str
+    own_s: float
     allowed_s: float
     is_deadline: bool
 
@@ -92,11 +93,14 @@ class _Bounds:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if isinstance(error, DeadlineExceededError):
                 raise
-            if self.is_deadline and isinstance(error, TimeoutError) and _has_passed():
-                raise DeadlineExceededError(
-                    f"{self.subject}: not finished within {self.allowed_s:.1f} s; allow more time"
-                ) from error
-            raise errors.from_transport(error, subject=self.subject) from error
+            failure = errors.from_transport(error, subject=self.subject)
+            if not (self.is_deadline and isinstance(error, TimeoutError) and _has_passed()):
+                raise failure from error
+            # As in resilience.timeout: one that had at least half its own time and did not answer is to blame.
+            cause = failure if self.allowed_s >= self.own_s / 2 else error
+            raise DeadlineExceededError(
+                f"{self.subject}: not finished within {self.allowed_s:.1f} s; allow more time"
+            ) from cause
 
 
 class HttpStream:
@@ -301,7 +305,7 @@ class HttpClient:
         left = deadline.remaining() if deadline is not None else math.inf
         if left <= 0:
             raise DeadlineExceededError(f"{subject}: no time was left to begin; allow a longer deadline")
-        return _Bounds(subject=subject, allowed_s=min(own, left), is_deadline=left <= own)
+        return _Bounds(subject=subject, own_s=own, allowed_s=min(own, left), is_deadline=left <= own)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._is_closed:

@@ -155,7 +155,19 @@ class Policy:
 
     async def outcome(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> CallOutcome[T]:
         """How the call ended; raises only what cancels the caller."""
+        return await self._outcome(CallRecord(getattr(func, "__qualname__", "")), func, *args, **kwargs)
+
+    async def outcome_as(
+        self, retry: RetryConfig, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> CallOutcome[T]:
+        """The same as `outcome`, trying again by `retry`; counts and events are those of this policy."""
         record = CallRecord(getattr(func, "__qualname__", ""))
+        record.config = retry
+        return await self._outcome(record, func, *args, **kwargs)
+
+    async def _outcome(
+        self, record: CallRecord, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> CallOutcome[T]:
         value: T | None = None
         failure: Exception | None = None
         degraded: str | None = None

@@ -91,7 +91,7 @@ class RetryManager:
         self, record: CallRecord, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]:
         """The same as `execute`, writing down in `record` what happens."""
-        return self._run(record, self.config, func, *args, **kwargs)
+        return self._run(record, record.config or self.config, func, *args, **kwargs)
 
     def execute_as(
         self, config: RetryConfig, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs

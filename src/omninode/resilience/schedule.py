@@ -60,10 +60,12 @@ class CallRecord:
     """What happens in one call: how many attempts, the waits between them, why it stopped trying.
 
     `retries` is how many further attempts this call may make: those of its configuration, or none inside the attempt
-    of another retry owner. A try that we refused ourselves is no attempt; `refusals` counts those.
+    of another retry owner. A try that we refused ourselves is no attempt; `refusals` counts those. `config` stands for
+    the configuration of the manager in this one call.
     """
 
     # Defaults on the class, not slots: a call that succeeds at once writes three of them, and this is its whole price.
+    config: RetryConfig | None = None
     retries = 0
     deadline: Deadline | None = None
     attempts = 0

@@ -182,22 +182,19 @@ class Deployment:
         self.provider = provider
         self.breaker = breaker
         self.admission = Admission(config.name, max_concurrency=config.max_concurrency, max_queue=settings.max_queue)
-        hasty = replace(
+        self._policy = Policy(
+            config.name,
+            attempt_timeout_s=config.timeout_s,
+            retry=settings.retry,
+            breaker=breaker,
+            bulkhead=self.admission.bulkhead,
+            clock=clock,
+            sink=sink,
+        )
+        self._hasty = replace(
             settings.retry,
             max_retry_after=min(settings.retry.max_retry_after, settings.hasty_wait_s),
             retry_on=_is_worth_repeating(settings.retry),
-        )
-        self._patient, self._hasty = (
-            Policy(
-                config.name,
-                attempt_timeout_s=config.timeout_s,
-                retry=retry,
-                breaker=breaker,
-                bulkhead=self.admission.bulkhead,
-                clock=clock,
-                sink=sink,
-            )
-            for retry in (settings.retry, hasty)
         )
         self._calls = self._failed = 0
         self._last_error: str | None = None
@@ -213,14 +210,16 @@ class Deployment:
         return self.breaker.retry_after_s == 0.0
 
     @property
-    def retries(self) -> tuple[RetryManager, ...]:
-        """Its retry managers, whose counters are worth keeping across restarts."""
-        return (self._patient.retry, self._hasty.retry)
+    def retry(self) -> RetryManager:
+        """Its retry manager, whose counters are worth keeping across restarts."""
+        return self._policy.retry
 
     async def answer(self, request: ChatRequest, *, is_hasty: bool) -> CallOutcome[ChatAnswer]:
         """How a call ended, retries included; a hasty one leaves it to another deployment sooner."""
-        policy = self._hasty if is_hasty else self._patient
-        outcome = await policy.outcome(self._fetch, request)
+        if is_hasty:
+            outcome = await self._policy.outcome_as(self._hasty, self._fetch, request)
+        else:
+            outcome = await self._policy.outcome(self._fetch, request)
         self._calls += 1
         if outcome.error is None:
             return outcome

@@ -208,11 +208,11 @@ class Router:
 
     @property
     def retries(self) -> tuple[RetryManager, ...]:
-        """The retry managers of all deployments, whose counters are worth keeping across restarts."""
-        return tuple(retry for entry in self._deployments.values() for retry in entry.retries)
+        """The retry manager of each deployment, whose counters are worth keeping across restarts."""
+        return tuple(entry.retry for entry in self._deployments.values())
 
     async def close(self) -> None:
-        """End every call under way and close the providers; closing twice is harmless."""
+        """End the shared calls under way and close the providers; closing twice is harmless."""
         await self._flights.close()
         for entry in self._deployments.values():
             await entry.provider.close()

@@ -18,6 +18,7 @@ from omninode.core.errors import (
     RequestRejectedError,
 )
 from omninode.providers.http import HttpClient, HttpLimits
+from omninode.resilience.classify import Outcome, classify
 
 pytestmark = pytest.mark.integration
 
@@ -143,3 +144,11 @@ async def test_cancelling_the_caller_ends_the_request(http, upstream, answers, n
         while not server.gone:
             await asyncio.sleep(0.005)
     assert http.statistics().open_requests == 0
+
+
+async def test_only_a_server_that_had_its_fair_time_is_blamed_for_a_passed_deadline(http, upstream, answers):
+    server = await upstream(answers.hang)
+    for own_s, expected in ((0.05, Outcome.TIMEOUT), (30.0, Outcome.NEUTRAL)):
+        with current.entered(deadline=Deadline.after(0.05)), pytest.raises(DeadlineExceededError) as caught:
+            await http.get_json(server.url, timeout_s=own_s + 0.01)
+        assert classify(caught.value) is expected

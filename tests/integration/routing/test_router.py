@@ -419,3 +419,11 @@ async def test_malformed_answers_are_retried_then_raised(upstream, answers, rout
 def test_the_key_is_in_no_repr():
     config = at("http://127.0.0.1:9/v1")
     assert KEY not in repr(config) + str(config)
+
+
+async def test_a_deployment_has_one_retry_manager_however_it_is_asked(upstream, answers, router):
+    server = await upstream(answers.respond(500), answers.chat("ok"))
+    one = router(at(server), standby(server))
+    await one.complete(ASK, role="worker")
+    await one.complete(ASK, role="worker", deployment="b", use_cache=False)
+    assert {retry.name: retry.statistics().attempts for retry in one.retries} == {"a": 2, "b": 1}

@@ -260,3 +260,11 @@ async def test_the_scope_of_an_attempt_keeps_everything_else(quick_clock):
         current.leave(token)
     assert replace(inner, deadline=None, retry_owner=None) == outer
     assert (inner.retry_owner, inner.deadline.remaining()) == ("gpt-eu", 60.0)
+
+
+async def test_one_call_may_try_again_by_another_rule(quick_clock):
+    policy = everything(quick_clock, breaker=None)
+    once = await policy.outcome_as(RetryConfig(max_retries=0), down)
+    usual = await policy.outcome(down)
+    assert (once.attempts, usual.attempts) == (1, 3)
+    assert policy.statistics().retry.attempts == 4
