@@ -226,7 +226,7 @@ class _Desk:
             return "none: this node runs without a database"
         try:
             async with within(Deadline.after(2.0, clock=self._clock), doing="asking the database"):
-                await self._node.database.fetch("server_now.ping")
+                await self._node.database.ping()
         except (OmniNodeError, OSError) as error:
             return _reason(error)
         return None

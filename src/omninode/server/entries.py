@@ -44,7 +44,7 @@ def entry_of_event(event: Event) -> Entry | None:
 
 def entry_of_row(row: Mapping[str, Any]) -> Entry:
     """The entry for a row of `server_live.tail`."""
-    numbers = {name: row[name] for name in ("tokens", "cost_uusd", "model") if row.get(name) is not None}
+    numbers = {name: row[name] for name in ("tokens", "cost_uusd", "model", "simulated") if row.get(name) is not None}
     return _entry(
         key=row["key"],
         at_ms=int(row["ts"].timestamp() * 1000),

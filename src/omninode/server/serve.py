@@ -21,13 +21,14 @@ from omninode.server.node import Node
 __all__ = ["run"]
 
 _GRACE_S = 3
+_BACKLOG = 128
 
 
 async def run(
     node: Node,
-    *,
     host: str = "127.0.0.1",
     port: int = 8420,
+    *,
     access: Access | None = None,
     on_ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
@@ -82,6 +83,8 @@ def _bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # From here on a connection waits for us instead of being refused.
+        listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         raise ConfigurationError(_why(error, host, port)) from error

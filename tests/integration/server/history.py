@@ -285,7 +285,8 @@ def _resources(history: History, chance: random.Random, now: datetime) -> None:
         for metric, value in (
             ("cpu_percent", chance.gauss(34, 9)),
             ("rss_bytes", 182e6 + chance.gauss(0, 4e6)),
-            ("db_connections", float(chance.randint(1, 6))),
+            ("database_connections_in_use", float(chance.randint(1, 6))),
+            ("pool_wait_p99_ms", abs(chance.gauss(1, 1))),
             ("loop_lag_ms", abs(chance.gauss(3, 4))),
         ):
             history.emit(events.MetricRecorded(at_ns=at_ns, metric=metric, value=max(0.0, value)))

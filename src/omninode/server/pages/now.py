@@ -16,7 +16,8 @@ __all__ = ["GAUGES", "load", "percentiles", "series"]
 GAUGES: Final = (
     ("cpu_percent", "CPU"),
     ("rss_bytes", "Memory"),
-    ("db_connections", "Database connections"),
+    ("database_connections_in_use", "Connections in use"),
+    ("pool_wait_p99_ms", "Pool wait, p99"),
     ("loop_lag_ms", "Loop lag"),
 )
 _PHASES: Final = (

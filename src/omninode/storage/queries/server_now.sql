@@ -90,6 +90,3 @@ SELECT phase, count(*) AS n, count(*) FILTER (WHERE NOT ok) AS failed,
   FROM performance_metrics
  WHERE metric = 'phase_duration_ms' AND ts >= $1 AND ts < $2
  GROUP BY phase
-
--- name: ping
-SELECT 1 AS answer
