@@ -16,7 +16,7 @@ from omninode.core.errors import (
     OmniNodeError,
 )
 from omninode.core.events import EventSink
-from omninode.providers.catalog import FoundDeployment, ProtocolName
+from omninode.providers.catalog import ProtocolName
 from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.pricing import ModelPrice
 from omninode.providers.provider import Provider
@@ -94,21 +94,6 @@ class DeploymentConfig:
             raise ConfigurationError(f"{where}: max_concurrency is {self.max_concurrency}; at least 1")
         if not self.provider:
             object.__setattr__(self, "provider", _provider_of(parts.hostname, is_simulated=self.is_simulated))
-
-    @classmethod
-    def of_found(cls, found: FoundDeployment) -> DeploymentConfig:
-        """The deployment that discovery found; the less preferred models of an endpoint stand by and vote."""
-        return cls(
-            name=found.name,
-            protocol=found.protocol,
-            base_url=found.base_url,
-            model=found.model,
-            api_key=found.api_key,
-            weight=1.0 if found.is_first else 0.0,
-            # A model on this machine is slow to load and runs few calls at a time.
-            timeout_s=300.0 if found.is_local else 60.0,
-            max_concurrency=2 if found.is_local else 16,
-        )
 
     @property
     def is_standby(self) -> bool:

@@ -41,8 +41,9 @@ __all__ = ["Probe", "Router", "RouterParts", "RouterStatistics"]
 class RouterParts:
     """What a router may be given in place of what it makes itself.
 
-    `breakers` is where its breakers are kept, one per deployment and by its
-    name, so that their state can be restored. `providers` maps names of deployments to providers, for tests.
+    `breakers` keeps a breaker per deployment, under its name and by the registry's own configuration, so that their
+    state can be stored and restored. `providers` maps names of deployments to providers, for tests. `seed` makes the
+    balancer's draws repeatable.
     """
 
     breakers: BreakerRegistry | None = None

@@ -46,6 +46,9 @@ def _found(entry: FoundDeployment) -> DeploymentConfig:
         api_key=entry.api_key,
         # Every model found votes; the preferred one of each endpoint also plans and works.
         roles=frozenset({"planner", "voter", "worker"} if entry.is_first else {"voter"}),
+        # A model on this machine is slow to load and runs few calls at a time.
+        timeout_s=300.0 if entry.is_local else 60.0,
+        max_concurrency=2 if entry.is_local else 16,
     )
 
 

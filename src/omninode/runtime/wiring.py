@@ -78,7 +78,10 @@ class Wiring:
         cache: ExactCache[Completion] | None = None
         if self.settings.cache_ttl_s > 0:
             cache = ExactCache(
-                max_entries=self.settings.cache_max_entries, ttl_s=self.settings.cache_ttl_s, clock=self.clock
+                max_entries=self.settings.cache_max_entries,
+                ttl_s=self.settings.cache_ttl_s,
+                clock=self.clock,
+                size_of=lambda done: done.size_bytes,
             )
         return Router(
             deployments,

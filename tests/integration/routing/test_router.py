@@ -305,6 +305,13 @@ async def test_what_must_not_be_shared_is_not(upstream, answers, router, request
     assert len(server.requests) == 3
 
 
+async def test_answers_are_weighed_by_their_text(upstream, answers, router):
+    server = await upstream(answers.chat("x" * 2_000))
+    one = router(at(server), cache=ExactCache(max_bytes=2_500, size_of=lambda done: done.size_bytes))
+    assert [(await one.complete(ASK, role="worker")).cache for _ in range(2)] == ["miss", "miss"]
+    assert one.statistics().cache.refused == 2
+
+
 async def test_cut_and_degraded_answers_are_not_kept(upstream, answers, router):
     long = {"choices": [{"message": {"content": "cut"}, "finish_reason": "length"}]}
     server = await upstream(answers.chat(**long, text="x"))

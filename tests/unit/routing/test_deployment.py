@@ -6,7 +6,7 @@ import pytest
 
 from omninode.core.errors import ConfigurationError
 from omninode.providers.catalog import FoundDeployment
-from omninode.routing.deployment import ALL_ROLES, DeploymentConfig
+from omninode.routing.deployment import DeploymentConfig
 
 pytestmark = pytest.mark.unit
 
@@ -49,13 +49,8 @@ def test_the_simulator_is_nobodys_price():
     assert DeploymentConfig(**GOOD, is_simulated=True).provider == "simulated"
 
 
-def test_what_was_found_becomes_a_deployment():
-    found = FoundDeployment(name="o", protocol="openai", base_url="http://h/v1", model="m", api_key="k", is_first=False)
-    config = DeploymentConfig.of_found(found)
-    assert (config.weight, config.is_standby, config.roles, config.api_key) == (0.0, True, ALL_ROLES, "k")
-
-
 def test_the_key_is_in_no_repr():
     key = "sk-0123456789"
     found = FoundDeployment(name="o", protocol="openai", base_url="http://h/v1", model="m", api_key=key)
-    assert key not in repr(found) + repr(DeploymentConfig.of_found(found)) + str(DeploymentConfig(**GOOD, api_key=key))
+    config = DeploymentConfig(**GOOD, api_key=key)
+    assert key not in repr(found) + repr(config) + str(config)

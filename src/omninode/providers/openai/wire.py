@@ -20,8 +20,9 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-# What a model may refuse although the protocol knows it; without these the request still asks the same thing.
-_OPTIONAL = frozenset({"temperature", "seed", "max_tokens", "stream_options"})
+# What a model may refuse although the protocol knows it; without these the request still asks the same thing (JSON is
+# asked for in the text as well).
+_OPTIONAL = frozenset({"temperature", "seed", "max_tokens", "response_format", "stream_options"})
 _REFUSALS = frozenset({"unsupported_parameter", "unsupported_value"})
 
 
