@@ -133,7 +133,10 @@ class Runtime:
         )
         self.optimizer = wiring.optimizer(self.link.database, self.road.spool)
         self._stack.push_async_callback(self.optimizer.close)
+        await self.optimizer.load()
         self.router = await self._stack.enter_async_context(wiring.router(deployments))
+        for manager in self.router.retries:
+            self._keeper.watch(manager)
         self.pipeline = wiring.pipeline(
             router=self.router, monitor=self.monitor, optimizer=self.optimizer, is_simulated=self.is_simulated
         )
