@@ -12,13 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["EncodedJson", "prepare_codecs"]
 
 
-class EncodedJson:
+class EncodedJson(bytes):
     """JSON that was encoded already, so that checking a value and sending it encodes it once."""
 
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    __slots__ = ()
 
 
 async def prepare_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -32,7 +29,7 @@ async def prepare_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None
 
 
 def _encode_json(value: object) -> bytes:
-    return value.data if isinstance(value, EncodedJson) else orjson.dumps(value)
+    return value if isinstance(value, EncodedJson) else orjson.dumps(value)
 
 
 def _encode_jsonb(value: object) -> bytes:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +22,7 @@ from types import TracebackType
 
 import asyncpg
 
+from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import DatabaseUnavailableError, OmniNodeError
 from omninode.storage.cluster import SUPERUSER, Cluster, placed
 from omninode.storage.config import ConnectionConfig
@@ -92,6 +96,53 @@ class EmbeddedPostgres:
     async def status(self) -> EmbeddedStatus:
         """What is there now; starts nothing and makes no directory."""
         return await asyncio.to_thread(self._status)
+
+    async def watch(self, *, every_s: float = 2.0, clock: Clock | None = None) -> None:
+        """Start the server again whenever it has died, until cancelled; run it as a task while the server is used.
+
+        A server that cannot be started is tried again at the next look.
+        """
+        ticking = clock or SystemClock()
+        while True:
+            await ticking.sleep(every_s)
+            if await asyncio.to_thread(self._cluster().server_pid) is None:
+                with suppress(OmniNodeError):
+                    await self.start()
+
+    async def keep(self, *, idle_s: float = 600.0) -> None:
+        """Leave the server running after this process ends, until nobody has been connected for `idle_s`.
+
+        For a URL that is given to somebody else (`omninode db url`). A process of its own sees to it; it holds a
+        lease like any other user, so a second call only makes it begin counting again.
+        """
+        await self.start()
+        await asyncio.to_thread(self._spawn_keeper, idle_s)
+
+    def _spawn_keeper(self, idle_s: float) -> None:
+        lock = FileLock(self._cluster().data_dir / "keeper")
+        if not lock.try_acquire():
+            return
+        lock.release()
+        command = (sys.executable, "-m", "omninode.storage.keeper", str(self._wanted.absolute()), str(idle_s))
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as answer:
+            try:
+                # Through a shell that ends at once, so that the keeper is nobody's child here and nobody's zombie.
+                subprocess.run(  # noqa: S603 - our own module; the shell sees its arguments as words, not as text
+                    ("/bin/sh", "-c", '"$@" &', "sh", *command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=writing,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    start_new_session=True,
+                    check=False,
+                )
+            finally:
+                os.close(writing)
+            # It says so when it holds its lease, and nothing when another began at the same time.
+            if not answer.readline() and lock.try_acquire():
+                lock.release()
+                raise DatabaseUnavailableError("the process that keeps the embedded database running did not start")
 
     def _cluster(self) -> Cluster:
         if self._prepared is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["IndexChange", "create_missing", "find_missing"]
 
 # What rows are looked up by, wherever a table has it.
-_LOOKUPS = ("run_id", "agent_id", "ts")
+_LOOKUPS = ("run_id",)
 _NAME_LIMIT = 63
 
 

@@ -77,7 +77,7 @@ class PerformanceOptimizer:
         return await self._writer.write(await self._open_database(), request)
 
     async def create_missing_indexes(self, *, dry_run: bool = False) -> tuple[IndexChange, ...]:
-        """Create, without blocking writers, the indexes that foreign keys and lookups by run, agent or time lack.
+        """Create, without blocking writers, the indexes that foreign keys and lookups by run lack.
 
         Idempotent: what is there, in any form that serves, is left alone. With `dry_run` nothing is created.
         """

@@ -24,9 +24,11 @@ from omninode.storage.dead_letters import storable
 from omninode.storage.lease import FileLock
 from omninode.storage.segment import Record, SegmentLog
 
-__all__ = ["OrphanSpool", "Spool", "SpoolConfig", "SpoolStatistics", "label_of", "orphans", "parse_label"]
+__all__ = ["UNREADABLE", "OrphanSpool", "Spool", "SpoolConfig", "SpoolStatistics", "label_of", "orphans", "parse_label"]
 
 _LOCK = "lock"
+# Under this name `dropped` counts rows that were taken and could not be read back from the disk.
+UNREADABLE = "(unreadable)"
 _DISK_RETRY_S = 1.0
 
 
@@ -119,7 +121,7 @@ class Spool:
             wanted = self.position + 1
             if self._memory and self._memory[0].number == wanted:
                 return list(_within(self._memory, rows, size))
-            return self._log.read(wanted, rows=rows, size=size) if wanted < self._next else []
+            return self._from_disk(wanted, rows, size) if wanted < self._next else []
 
     def release(self, number: int) -> None:
         """Forget the rows up to `number`: they are in the database."""
@@ -155,6 +157,15 @@ class Spool:
                     _remove(self._log, self._owner)
                 else:
                     self._owner.release()
+
+    def _from_disk(self, wanted: int, rows: int, size: int) -> list[Record]:
+        """Rows read back. A stretch that cannot be read (a damaged or removed file) is dropped, and counted."""
+        found = self._log.read(wanted, rows=rows, size=size)
+        following = found[0].number if found else self._memory[0].number if self._memory else self._next
+        if following > wanted:
+            self._dropped[UNREADABLE] += following - wanted
+            self.position = following - 1
+        return _unbroken(found)
 
     def _keep(self, record: Record) -> bool:
         is_on_disk = self._to_disk(record)
@@ -262,6 +273,12 @@ def _within(records: deque[Record], rows: int, size: int) -> Iterator[Record]:
         if count and (count >= rows or taken > size):
             return
         yield record
+
+
+def _unbroken(records: list[Record]) -> list[Record]:
+    """The records up to the first gap in their numbers."""
+    first = records[0].number if records else 0
+    return [record for index, record in enumerate(records) if record.number == first + index]
 
 
 def _encoded(row: Mapping[str, object], table: str) -> bytes:

@@ -40,6 +40,8 @@ def prepared_column(
     convert = _converter(column)
     if convert is None or _is_ready(values, column):
         return values
+    if column.type in {"json", "jsonb"} and (encoded := _quick_json(values)) is not None:
+        return encoded
     done: list[object] = []
     for index, value in enumerate(values):
         try:
@@ -240,6 +242,16 @@ def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes | bytearray | memoryview):
         raise _type_error(value, "bytes")
     return bytes(value)
+
+
+def _quick_json(values: Sequence[object]) -> list[EncodedJson | None] | None:
+    """All values encoded, or None when one of them needs a closer look."""
+    try:
+        encoded = [None if value is None else EncodedJson(orjson.dumps(value)) for value in values]
+    except orjson.JSONEncodeError:
+        return None
+    joined = b"".join(data for data in encoded if data is not None)
+    return None if b"\\u0000" in joined or b"null" in joined else encoded
 
 
 def _json(value: object) -> EncodedJson:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from omninode.core.concurrency import cancel_and_wait
 from omninode.core.errors import ConfigurationError
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import Database
+from omninode.storage.database import Database, connect
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.install import SYSTEM_ROOT, find_install
 
@@ -171,6 +172,30 @@ async def test_processes_that_start_at_once_share_one_server(data_dir: Path) -> 
     async with EmbeddedPostgres(data_dir) as server:
         pid = await pid_of(server)
     await gone(pid)
+
+
+async def test_kept_server_outlives_its_starter_until_it_is_idle(data_dir: Path) -> None:
+    server = EmbeddedPostgres(data_dir)
+    await server.keep(idle_s=0.4)
+    pid = await pid_of(server)
+    await server.stop()
+    connection = await connect(server.config)
+    await asyncio.sleep(1.0)
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+    await gone(pid)
+    assert list((server.data_dir / "clients").iterdir()) == []
+
+
+async def test_watched_server_comes_back_by_itself(data_dir: Path) -> None:
+    async with EmbeddedPostgres(data_dir) as server:
+        watching = asyncio.create_task(server.watch(every_s=0.02))
+        victim = await pid_of(server)
+        os.kill(victim, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while not (status := await server.status()).is_running or status.pid == victim:
+                await asyncio.sleep(0.02)
+        await cancel_and_wait([watching])
 
 
 async def test_interrupted_initialisation_is_done_again(folder: Path) -> None:

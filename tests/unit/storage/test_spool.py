@@ -9,7 +9,7 @@ import pytest
 
 from omninode.core.errors import InvalidArgumentError
 from omninode.storage.segment import Record, SegmentLog
-from omninode.storage.spool import Spool, SpoolConfig, orphans
+from omninode.storage.spool import UNREADABLE, Spool, SpoolConfig, orphans
 
 pytestmark = pytest.mark.unit
 
@@ -121,6 +121,22 @@ def test_damaged_record_ends_the_reading(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     assert [record.number for record in SegmentLog(tmp_path).read(1, **ALL)] == [1]
+
+
+@pytest.mark.fault
+def test_rows_whose_file_was_damaged_are_counted_and_do_not_hold_up_the_rest(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, config=SpoolConfig(memory_rows=1, segment_bytes=60))
+    fill(spool, 9)
+    segments = sorted(tmp_path.rglob("*.seg"))
+    segments[2].write_bytes(b"rubbish")
+    lost = range(int(segments[2].stem), int(segments[3].stem))
+    seen = []
+    while spool.waiting:
+        if batch := spool.take(**ALL):
+            seen += [record.number for record in batch]
+            spool.release(batch[-1].number)
+    assert seen == [number for number in range(1, 10) if number not in lost]
+    assert spool.statistics().dropped == {UNREADABLE: len(lost)}
 
 
 def test_characters_postgres_cannot_store_are_replaced(tmp_path: Path) -> None:

@@ -24,3 +24,6 @@ SELECT pg_advisory_unlock(4711, 1);
 
 -- name: has_migrations_table
 SELECT to_regclass('schema_migrations') IS NOT NULL;
+
+-- name: other_sessions
+SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid();
