@@ -44,7 +44,7 @@ async def _status() -> None:
     async with opened_database() as (database, description):
         typer.echo(f"database   {description}")
         await database.ping()
-        typer.echo(f"answers in {await database.ping() * 1000:.1f} ms")
+        typer.echo(f"answers in {await database.ping():.1f} ms")
         for row in await database.fetch("schema.status"):
             typer.echo(f"server     {row['server']}, {row['size']}, {row['connections']} connections")
             typer.echo(f"schema     version {row['version']}")
