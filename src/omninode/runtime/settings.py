@@ -54,7 +54,7 @@ class Settings(BaseModel):
         10, "CONNECTION_POOL_SIZE", "database.pool_size", "connections at most", ge=2, le=500
     )
     batch_operation_size: int = _setting(
-        1000, "BATCH_OPERATION_SIZE", "database.batch_size", "rows a batch", ge=1, le=100_000
+        100, "BATCH_OPERATION_SIZE", "database.batch_size", "rows of the first batch", ge=1, le=10_000
     )
     data_dir: Path | None = _setting(
         None, "OMNINODE_DATA_DIR", "database.data_dir", "where the embedded database, the spool and the logs live"

@@ -16,23 +16,26 @@ from omninode.storage.indexes import IndexChange, create_missing
 
 __all__ = ["BatchResult", "PerformanceOptimizer"]
 
+# The document's BATCH_OPERATION_SIZE.
+_FIRST_BATCH = 100
+
 
 class PerformanceOptimizer:
     """Fast batches, missing indexes, slow queries.
 
-    Without `database` it uses the one of the open runtime (`core.current`), or what `opener` returns. Safe to use
-    from many tasks at once.
+    Without `database` it uses the one of the open runtime (`core.current`), or what `opener` returns; without
+    `batch_size` the BATCH_OPERATION_SIZE of the open runtime, or 100. Safe to use from many tasks at once.
     """
 
     def __init__(
         self,
         database: Database | None = None,
         *,
-        batch_size: int = 100,
+        batch_size: int | None = None,
         opener: Callable[[], Awaitable[Database]] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if not 1 <= batch_size <= LARGEST_BATCH:
+        if batch_size is not None and not 1 <= batch_size <= LARGEST_BATCH:
             raise ConfigurationError(f"the batch size is {batch_size}; set BATCH_OPERATION_SIZE to 1..{LARGEST_BATCH}")
         self._database = database
         self._opener = opener
@@ -70,7 +73,7 @@ class PerformanceOptimizer:
             table=table_name,
             keys=key_columns,
             on_conflict=on_conflict,
-            batch_size=self._batch_size if batch_size is None else batch_size,
+            batch_size=self._first_size() if batch_size is None else batch_size,
             grows=batch_size is None,
             isolate=isolate,
         )
@@ -90,6 +93,14 @@ class PerformanceOptimizer:
         names full scans of large tables with their filter.
         """
         return await report_queries(await self._open_database(), limit=limit)
+
+    def _first_size(self) -> int:
+        if self._batch_size is not None:
+            return self._batch_size
+        runtime = current.scope().runtime
+        # Any: core cannot name the type of the runtime, a room above this one.
+        size: int = _FIRST_BATCH if runtime is None else runtime.settings.batch_operation_size
+        return size
 
     async def _open_database(self) -> Database:
         if self._database is not None:

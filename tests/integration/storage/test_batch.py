@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -158,6 +159,14 @@ async def test_batches_grow_while_they_are_quick(tables: Database) -> None:
     result = await PerformanceOptimizer(tables, batch_size=100).batch_write_with_pooling(data, "INSERT", "things")
     assert result.rows == 700
     assert result.batches in {3, 4, 5, 6, 7}  # 3 when every batch stays below 50 ms
+
+
+async def test_the_open_runtime_says_how_large_the_first_batch_is(tables: Database) -> None:
+    settings = SimpleNamespace(batch_operation_size=10)
+    with current.entered(runtime=SimpleNamespace(database=tables, settings=settings)):
+        result = await PerformanceOptimizer().batch_write_with_pooling([thing() for _ in range(30)], "INSERT", "things")
+    assert result.rows == 30
+    assert result.batches > 1
 
 
 ROWS: list[tuple[str, list[Any], str, str | None, int | None]] = [
