@@ -6,21 +6,27 @@ import sys
 import traceback
 from enum import IntEnum
 
-import click
+import typer
 
 from omninode.core.errors import (
+    AuthenticationError,
     CallerError,
     ConfigurationError,
     DatabaseUnavailableError,
     DeadlineExceededError,
     InputRefusedError,
     InvalidArgumentError,
+    MalformedAnswerError,
     OmniNodeError,
     ProviderError,
     RefusedError,
 )
 
-__all__ = ["Exit", "exit_code", "show_error"]
+__all__ = ["Exit", "complain", "exit_code", "show_error"]
+
+
+# Newer releases of Typer bring a click of their own; its public names lead to whichever click it uses.
+_UsageError = typer.BadParameter.__mro__[1]
 
 
 class Exit(IntEnum):
@@ -36,16 +42,19 @@ class Exit(IntEnum):
 
 def exit_code(error: BaseException) -> Exit:
     """The exit code that stands for `error`."""
+    if isinstance(error, _UsageError):
+        return Exit.REFUSED_INPUT
     match error:
-        case InputRefusedError() | click.UsageError():
+        case InputRefusedError() | InvalidArgumentError():
             return Exit.REFUSED_INPUT
-        case InvalidArgumentError():
-            return Exit.REFUSED_INPUT
-        case ConfigurationError() | CallerError():
+        case MalformedAnswerError():
+            # The model was reached; what it says is of no use.
+            return Exit.FAILED
+        case ConfigurationError() | CallerError() | AuthenticationError():
             return Exit.CONFIGURATION
         case ProviderError() | DatabaseUnavailableError() | RefusedError():
             return Exit.UNREACHABLE
-        case KeyboardInterrupt() | click.Abort():
+        case KeyboardInterrupt() | typer.Abort():
             return Exit.INTERRUPTED
         case DeadlineExceededError():
             return Exit.FAILED
@@ -58,12 +67,18 @@ def show_error(error: BaseException, *, with_traceback: bool) -> None:
     if with_traceback:
         traceback.print_exception(error, file=sys.stderr)
         return
-    print(f"omninode: {_one_line(error)}", file=sys.stderr)  # noqa: T201 - this is the place that prints
+    complain(_one_line(error))
+
+
+def complain(text: str) -> None:
+    """Say on standard error, in one line, what went wrong and what to do."""
+    print(f"omninode: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201 - this is the place that prints
 
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OmniNodeError):
-        return " ".join(error.message.split())
-    if isinstance(error, click.ClickException):
+        return error.message
+    if isinstance(error, _UsageError):
+        assert hasattr(error, "format_message")
         return f"{error.format_message()} (see --help)"
-    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where, please report it"
+    return f"unexpected {type(error).__name__}: {error}; --debug shows where, please report it"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from omninode.cli import commands
-from omninode.cli.exits import Exit, exit_code, show_error
+from omninode.cli.exits import Exit, complain, exit_code, show_error
 
 __all__ = ["app", "main"]
 
@@ -49,6 +49,7 @@ def main() -> None:
         arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
         code = app(arguments, standalone_mode=False)
     except KeyboardInterrupt:
+        complain("interrupted; nothing is left running")
         code = Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`omninode … | head`): no fault of the run.

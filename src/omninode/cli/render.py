@@ -40,8 +40,6 @@ def render_report(
     out.print(Panel(_body(report), title=_title(report), title_align="left", border_style="dim", padding=(1, 2)))
     for line in (*report.degraded, *losses):
         out.print(Text(f"degraded: {line}", style="yellow"))
-    if report.error:
-        out.print(Text(f"{report.error}", style="red"))
     if output is not None and report.result:
         out.print(f"written to {output}/", highlight=False)
     out.print(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omninode.cli.exits import Exit, exit_code
+from omninode.cli.exits import Exit, complain
 from omninode.core.errors import ConfigurationError, InputRefusedError
 
 if TYPE_CHECKING:
@@ -102,13 +102,18 @@ async def _run(chosen: _Options) -> Exit:
         _print_json(report, losses)
     else:
         render_report(report, losses=losses, output=chosen.output)
-    return _exit_of(report)
+    return _conclude(report)
 
 
-def _exit_of(report: RunReport) -> Exit:
-    if report.failure is not None:
-        return exit_code(report.failure)
-    return Exit.DONE if report.status == "done" else Exit.FAILED
+def _conclude(report: RunReport) -> Exit:
+    """The exit code; a run that did not end well is said on standard error too, where scripts look."""
+    report.raise_for_status()
+    if report.status == "done":
+        return Exit.DONE
+    lost = [result for result in report.tasks if not result.is_ok]
+    first = next((result for result in lost if result.status == "failed"), lost[0])
+    complain(f"{len(lost)} of {len(report.tasks)} tasks failed or were skipped; first {first.task.id!r}: {first.error}")
+    return Exit.FAILED
 
 
 def _print_json(report: RunReport, losses: tuple[str, ...]) -> None:

@@ -42,6 +42,7 @@ class TelemetryRoad:
         self._stack = AsyncExitStack()
         # Without a database there is nothing to wait for: the rows are on disk.
         self._close_s = 0.0
+        self._unsettled = 0
 
     async def __aenter__(self) -> Self:
         # Closed in reverse: no more events, then the last rows to the spool, the spool to the tables, the files.
@@ -66,7 +67,12 @@ class TelemetryRoad:
     async def settle(self, deadline: Deadline) -> None:
         """Return when everything told so far is in the tables, or at the deadline."""
         await self._bus.drain(deadline)
-        if self._close_s and await self.flusher.flush(deadline):
+        if not self._close_s:
+            self._unsettled = self.spool.waiting
+            return
+        # Not what waits afterwards: measurements keep coming, and closing writes them.
+        self._unsettled = await self.flusher.flush(deadline)
+        if self._unsettled:
             # The database had its chance; nobody should wait for it twice at the end.
             self._close_s = _CLOSE_LATE_S
 
@@ -74,8 +80,8 @@ class TelemetryRoad:
         await self.flusher.close(close_s=self._close_s)
 
     def losses(self) -> tuple[str, ...]:
-        """What has not arrived or never will, in words; empty when all is well."""
-        waiting, dropped = self.spool.waiting, sum(self.spool.statistics().dropped.values())
+        """What had not arrived when last settled, or never will, in words; empty when all is well."""
+        waiting, dropped = self._unsettled, sum(self.spool.statistics().dropped.values())
         found = []
         if waiting:
             found.append(f"{waiting} telemetry rows wait on disk and are written when the database is back")
