@@ -44,7 +44,7 @@ SETTLE_S = 5.0
 def open_runtime(
     settings: Settings | None = None,
     *,
-    simulate: bool = False,
+    simulate: bool | SimulatedModels = False,
     needs_models: bool = True,
     require_database: bool = False,
     clock: Clock | None = None,
@@ -53,7 +53,8 @@ def open_runtime(
 
     Args:
         settings: the values to use; by default those of the environment and `omninode.toml`.
-        simulate: use the bundled model simulator instead of any model.
+        simulate: use the bundled model simulator instead of any model: True for the default one, or one made with
+            profiles, latencies and faults of your own (it is entered and left with the runtime).
         needs_models: raise ConfigurationError when there is no model; False opens without.
         require_database: raise DatabaseUnavailableError when the database is away, instead of going on with what it
             would have stored waiting on disk.
@@ -75,14 +76,15 @@ class Runtime:
         self,
         settings: Settings | None = None,
         *,
-        simulate: bool = False,
+        simulate: bool | SimulatedModels = False,
         needs_models: bool = True,
         require_database: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings or load_settings()
-        self.is_simulated = simulate
+        self.is_simulated = simulate is not False
         self.clock: Clock = clock or SystemClock()
+        self.simulator = SimulatedModels() if simulate is True else simulate or None
         self._needs_models = needs_models
         self._require_database = require_database
         self._stack = AsyncExitStack()
@@ -142,10 +144,11 @@ class Runtime:
         )
 
     async def _find_models(self) -> Sequence[DeploymentConfig]:
-        if self.is_simulated:
-            simulator = await self._stack.enter_async_context(SimulatedModels())
+        if self.simulator is not None:
+            await self._stack.enter_async_context(self.simulator)
             return [
-                DeploymentConfig(**{**entry, "roles": frozenset(entry["roles"])}) for entry in simulator.deployments()
+                DeploymentConfig(**{**entry, "roles": frozenset(entry["roles"])})
+                for entry in self.simulator.deployments()
             ]
         found = await find_deployments(self.settings, self.http)
         if not found and self._needs_models:

@@ -219,17 +219,31 @@ def _origin(name: str, environment: Mapping[str, Any], flat: Mapping[str, Any]) 
     return "default"
 
 
-def _problem(entry: Any, environment: Mapping[str, Any], flat: Mapping[str, Any], path: Path) -> str:
-    """One line: what is wrong with which value, and where it stands. Entry: pydantic's description of one error."""
-    alias = str(entry["loc"][0])
-    name = next((field for field, info in Settings.model_fields.items() if _extra(info).get("env") == alias), alias)
-    inner = ".".join(str(part) for part in entry["loc"][1:])
-    if name in {"deployments", "agents", "sources"}:
-        return f"{path}: {name}.{inner}: {entry['msg']}"
+# Any: pydantic's description of one error.
+def _problem(entry: Mapping[str, Any], environment: Mapping[str, Any], flat: Mapping[str, Any], path: Path) -> str:
+    """One line: which setting, its value, what is allowed, and where the value stands."""
+    name, *inner = entry["loc"]
+    if name not in Settings.model_fields:
+        return f"{name}: {entry['msg']}"
+    info = Settings.model_fields[name]
+    if "env" not in _extra(info):
+        return f"{path}: {name}.{'.'.join(map(str, inner))}: {entry['msg']}"
     given = {**flat, **environment}.get(name)
-    secret = "SecretStr" in str(Settings.model_fields[name].annotation)
-    shown = "" if secret else f" is {given!r}"
-    return f"{alias}{shown}: {entry['msg']} (from {_origin(name, environment, flat)})"
+    shown = "" if "SecretStr" in str(info.annotation) else f" is {given!r}"
+    origin = _origin(name, environment, flat)
+    return f"{_extra(info)['env']}{shown}: {entry['msg']}{_allowed(info)} (from {origin})"
+
+
+def _allowed(info: FieldInfo) -> str:
+    """The range of a number, in words; empty where there is none."""
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    bounds = [
+        f"{word} {getattr(limit, kind)}"
+        for limit in info.metadata
+        for kind, word in words.items()
+        if hasattr(limit, kind)
+    ]
+    return f"; allowed is {', '.join(bounds)}" if bounds else ""
 
 
 def _shown(value: object) -> str:

@@ -60,7 +60,7 @@ def read_breakdown(text: str, agents: AgentCatalog) -> tuple[tuple[Task, ...], l
     except orjson.JSONDecodeError as error:
         return (), [f"the answer was not one JSON object ({error})"]
     models, findings = parse_tasks(data, known_agents=frozenset(agents))
-    problems = [f"{finding.path}: {finding.message}" for finding in findings if finding.action is Action.BLOCK]
+    problems = [str(finding) for finding in findings if finding.action is Action.BLOCK]
     if problems:
         return (), problems
     if not models:

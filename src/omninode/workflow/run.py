@@ -271,7 +271,7 @@ def _attempt(event: PhaseFinished) -> int:
 def _refusal(findings: Sequence[Finding]) -> str:
     worst = next((finding for finding in findings if finding.action is Action.BLOCK), findings[0])
     more = len(findings) - 1
-    return f"input refused: {worst.message} ({worst.code})" + (f" and {more} more" if more else "")
+    return f"input refused: {worst}" + (f" (and {more} more)" if more else "")
 
 
 def _rejection(quorum: QuorumResult, attempts: int) -> str:

@@ -1,0 +1,126 @@
+"""Settings: where values come from, which wins, and what a bad one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from omninode.core.errors import ConfigurationError
+from omninode.runtime.settings import Settings, load_settings
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory and none of our variables."""
+    for info in Settings.model_fields.values():
+        if isinstance(info.json_schema_extra, dict):
+            monkeypatch.delenv(str(info.json_schema_extra["env"]), raising=False)
+    monkeypatch.delenv("OMNINODE_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(place: Path, text: str) -> None:
+    (place / "omninode.toml").write_text(text, encoding="utf-8")
+
+
+def test_the_documents_defaults() -> None:
+    settings = load_settings()
+    assert (settings.postgres_host, settings.postgres_port, settings.postgres_db) == (None, 5432, "omninode")
+    assert (settings.breaker_failure_threshold, settings.breaker_timeout_s, settings.breaker_success_threshold) == (
+        5,
+        30.0,
+        2,
+    )
+    assert (settings.retry_max_retries, settings.retry_base_delay_s, settings.retry_max_delay_s) == (3, 0.1, 10.0)
+    assert (settings.retry_backoff_multiplier, settings.connection_pool_size) == (2.0, 10)
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(
+    clean_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(clean_place, "[database]\npool_size = 7\nport = 6000\n")
+    monkeypatch.setenv("CONNECTION_POOL_SIZE", "9")
+    settings = load_settings()
+    assert (settings.connection_pool_size, settings.postgres_port) == (9, 6000)
+    assert settings.origin("connection_pool_size") == "environment CONNECTION_POOL_SIZE"
+    assert settings.origin("postgres_port") == "omninode.toml"
+    assert settings.origin("retry_max_retries") == "default"
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRY_MAX_RETRIES", "")
+    assert load_settings().retry_max_retries == 3
+
+
+def test_a_value_out_of_range_names_setting_value_range_and_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PORT", "70000")
+    with pytest.raises(
+        ConfigurationError, match=r"POSTGRES_PORT is '70000'.*at least 1, at most 65535.*environment POSTGRES_PORT"
+    ):
+        load_settings()
+
+
+def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PORT", "x")
+    monkeypatch.setenv("RETRY_BASE_DELAY", "-1")
+    with pytest.raises(ConfigurationError, match=r"POSTGRES_PORT.*RETRY_BASE_DELAY"):
+        load_settings()
+
+
+def test_a_secret_is_in_no_message_and_no_repr(clean_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    settings = load_settings()
+    assert "very-secret" not in repr(settings)
+    assert "very-secret" not in str([line.value for line in settings.lines()])
+
+
+def test_deployments_agents_and_sources_are_declared_in_the_file(clean_place: Path) -> None:
+    write(
+        clean_place,
+        """
+        [[deployments]]
+        name = "local"
+        base_url = "http://127.0.0.1:9/v1"
+        model = "m"
+        roles = ["voter"]
+
+        [[agents]]
+        name = "poet"
+        purpose = "Writes verse"
+        instructions = "Rhyme."
+
+        [[sources]]
+        name = "docs"
+        url = "http://127.0.0.1:9/search"
+        """,
+    )
+    settings = load_settings()
+    assert (settings.deployments[0].name, settings.deployments[0].roles) == ("local", frozenset({"voter"}))
+    assert settings.agents[0].name == "poet"
+    assert str(settings.sources[0].url) == "http://127.0.0.1:9/search"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[database]\nprot = 1\n", r"unknown setting database\.prot; known in that section: .*database\.port"),
+        ("port = 1\n", "stands outside any section"),
+        ("[database\n", "not valid TOML"),
+        ('[[deployments]]\nname = "a"\n', r"deployments\.0\.base_url"),
+        ('[[agents]]\nname = "a"\npurpose = "b"\ninstructions = "c"\nmood = "d"\n', r"agents\.0\.mood"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(clean_place: Path, text: str, message: str) -> None:
+    write(clean_place, text)
+    with pytest.raises(ConfigurationError, match=message):
+        load_settings()
+
+
+def test_a_named_file_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNINODE_CONFIG", "/nowhere/omninode.toml")
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        load_settings()
