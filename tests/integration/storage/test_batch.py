@@ -303,10 +303,8 @@ async def test_without_a_database_it_says_how_to_open_one() -> None:
 
 
 async def test_zero_arguments_use_the_open_runtime_or_the_opener(tables: Database) -> None:
-    class Runtime:
-        database = tables
-
-    with current.entered(runtime=Runtime()):
+    runtime = SimpleNamespace(database=tables, settings=SimpleNamespace(batch_operation_size=100))
+    with current.entered(runtime=runtime):
         assert (await PerformanceOptimizer().batch_write_with_pooling([thing()], "INSERT", "things")).rows == 1
 
     async def opener() -> Database:
