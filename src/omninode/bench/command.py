@@ -1,0 +1,138 @@
+"""Running scenarios one after another; one that fails is reported and does not stop the others."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import orjson
+
+from omninode.bench.environment import Environment, describe
+from omninode.bench.report import BenchReport, ScenarioReport, rows_of
+from omninode.bench.scenario import Scenario
+from omninode.bench.scenarios import ALL
+from omninode.bench.surroundings import Surroundings
+from omninode.core.errors import InvalidArgumentError
+
+__all__ = ["PlainScreen", "Screen", "chosen", "measure_all", "run_bench"]
+
+
+class Screen(Protocol):
+    """Where a benchmark shows itself to a person."""
+
+    def listed(self, scenarios: Sequence[Scenario]) -> None:
+        """Show what there is."""
+        ...
+
+    def began(self, scenario: Scenario) -> None:
+        """Show that `scenario` is being measured."""
+        ...
+
+    def ended(self, report: ScenarioReport) -> None:
+        """Show how it went."""
+        ...
+
+    def finished(self, report: BenchReport) -> None:
+        """Show what it ran on and how long it took."""
+        ...
+
+
+async def run_bench(
+    names: Sequence[str],
+    *,
+    as_json: bool = False,
+    list_only: bool = False,
+    is_strict: bool = False,
+    screen: Screen | None = None,
+    effort: float = 1.0,
+) -> int:
+    """Measure the scenarios called `names` (all for none), show them, and return the exit code.
+
+    0 when all of them ran, whatever they came to: a figure that is not reached is shown, not hidden. 1 when one
+    failed or, with `is_strict`, when a figure was not reached. Raises InvalidArgumentError for an unknown name.
+    """
+    scenarios = chosen(names)
+    shown = screen or PlainScreen()
+    if list_only:
+        shown.listed(scenarios)
+        return 0
+    report = await measure_all(scenarios, effort=effort, screen=None if as_json else shown)
+    if as_json:
+        sys.stdout.write(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n")
+    return 0 if report.is_complete and (report.is_reached or not is_strict) else 1
+
+
+def chosen(names: Sequence[str]) -> tuple[Scenario, ...]:
+    """The scenarios called `names`, in the order of the list of all; all of them when none is named."""
+    known = {scenario.name for scenario in ALL}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InvalidArgumentError(f"no scenario is called {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return tuple(scenario for scenario in ALL if not names or scenario.name in names)
+
+
+async def measure_all(
+    scenarios: Sequence[Scenario], *, effort: float = 1.0, screen: Screen | None = None
+) -> BenchReport:
+    """The report on `scenarios`, measured one after another."""
+    began = time.monotonic()
+    reports = []
+    async with Surroundings(effort=effort) as room:
+        environment: Environment = await describe(room)
+        for scenario in scenarios:
+            if screen is not None:
+                screen.began(scenario)
+            reports.append(await _measured(scenario, room))
+            if screen is not None:
+                screen.ended(reports[-1])
+    report = BenchReport(environment=environment, scenarios=tuple(reports), duration_s=time.monotonic() - began)
+    if screen is not None:
+        screen.finished(report)
+    return report
+
+
+async def _measured(scenario: Scenario, room: Surroundings) -> ScenarioReport:
+    began = time.monotonic()
+    try:
+        findings = await scenario.run(room)
+    except Exception as error:  # noqa: BLE001 - border: one scenario must not stop the others
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        return ScenarioReport(scenario=scenario, duration_s=time.monotonic() - began, error=problem)
+    return ScenarioReport(
+        scenario=scenario,
+        figures=tuple(findings.figures),
+        notes=tuple(findings.notes),
+        duration_s=time.monotonic() - began,
+    )
+
+
+class PlainScreen:
+    """Lines of text on standard output."""
+
+    def listed(self, scenarios: Sequence[Scenario]) -> None:
+        """See `Screen.listed`."""
+        for scenario in scenarios:
+            _say(f"{scenario.name:<10} {scenario.claim}: {scenario.compared}; limit: {scenario.limit}")
+
+    def began(self, scenario: Scenario) -> None:
+        """See `Screen.began`."""
+
+    def ended(self, report: ScenarioReport) -> None:
+        """See `Screen.ended`."""
+        _say(f"{report.scenario.name}: {report.scenario.claim}")
+        for row in rows_of(report):
+            target = f", to reach {row.target}: {row.verdict}" if row.target else ""
+            _say(f"  {row.figure}: {row.value} ({row.spread or 'one value'}){target}")
+        if report.error is not None:
+            _say(f"  failed: {report.error}")
+
+    def finished(self, report: BenchReport) -> None:
+        """See `Screen.finished`."""
+        where = report.environment
+        _say(f"Python {where.python}, {where.cores} cores, fsync {where.fsync_ms:.2f} ms; {report.duration_s:.0f} s")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")

@@ -1,0 +1,76 @@
+"""What a scenario is: a claim, the two or more real ways that are compared, and the limit nothing can beat."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from omninode.bench.measure import Spread
+from omninode.bench.surroundings import Surroundings
+
+__all__ = ["Figure", "Findings", "Scenario", "Target", "at_least", "at_most"]
+
+_COMPARE = {"<=": operator.le, ">=": operator.ge}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a figure has to reach."""
+
+    comparison: Literal["<=", ">="]
+    bound: float
+
+    def is_reached(self, value: float) -> bool:
+        """Whether `value` is good enough."""
+        return bool(_COMPARE[self.comparison](value, self.bound))
+
+
+def at_most(bound: float) -> Target:
+    """A target from above."""
+    return Target(comparison="<=", bound=bound)
+
+
+def at_least(bound: float) -> Target:
+    """A target from below."""
+    return Target(comparison=">=", bound=bound)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One measured number. `unit` is `x` for a ratio; without a `target` it is published as it is."""
+
+    name: str
+    spread: Spread
+    unit: str = "x"
+    target: Target | None = None
+
+    @property
+    def is_reached(self) -> bool | None:
+        """Whether the median reaches the target; None without one."""
+        return None if self.target is None else self.target.is_reached(self.spread.median)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a scenario measured, and what a reader must know beside the figures."""
+
+    figures: Sequence[Figure]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One claim and how it is put to the test.
+
+    `compared` names the arms, `limit` what nothing can beat. `simulated` says what is SIMULATED in it, and is empty
+    when nothing is.
+    """
+
+    name: str
+    claim: str
+    compared: str
+    limit: str
+    run: Callable[[Surroundings], Awaitable[Findings]]
+    simulated: str = ""
