@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,11 +45,19 @@ def render_report(
         out.print(Text(f"degraded: {line}", style="yellow"))
     if output is not None and report.result:
         out.print(f"written to {output}/", highlight=False)
+    command = _command()
     out.print(
         Text.assemble(
-            "next: ", (f"omninode runs show {short(report.run_id)}", "bold"), "  or  ", ("omninode serve", "bold")
+            "next: ", (f"{command} runs show {short(report.run_id)}", "bold"), "  or  ", (f"{command} serve", "bold")
         )
     )
+
+
+def _command() -> str:
+    """How the user calls us: by name when that is found, by the path they used otherwise."""
+    found = shutil.which("omninode")
+    called = Path(sys.argv[0])
+    return "omninode" if found or called.name != "omninode" else os.path.relpath(called)
 
 
 def _title(report: RunReport) -> Text:
@@ -121,8 +132,9 @@ def _matters(finding: Finding) -> bool:
 def _calls(report: RunReport) -> RenderableType:
     counts = report.calls
     money = f"${counts['cost_usd']:.4f}"
-    if counts.get("unpriced_calls"):
-        money += f" ({counts['unpriced_calls']} calls unpriced)"
+    if counts["unpriced_calls"]:
+        unpriced = f"unpriced ({counts['unpriced_calls']} calls)"
+        money = f"{money} and {unpriced}" if counts["cost_usd"] else unpriced
     lines = [
         "{calls} model calls, {attempts} attempts, {retries} retries, {cache_hits} from the cache".format_map(counts),
         f"{counts['tokens_in']:,} tokens in, {counts['tokens_out']:,} out, cost {money}",

@@ -39,6 +39,7 @@ class DatabaseLink:
         self._settings = settings
         self._sink = sink
         self._retrying: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._made: Database | None = None
         self.is_ready = False
         self.trouble: str | None = None
@@ -77,6 +78,9 @@ class DatabaseLink:
             self.trouble = error.message
             raise
         self.is_ready, self.trouble = True, None
+        if self._embedded is not None and self._watching is None:
+            # An embedded server that dies is started again while we are open.
+            self._watching = asyncio.ensure_future(self._embedded.watch(clock=self._clock))
 
     def keep_trying(self, when_ready: Callable[[], Awaitable[None]]) -> None:
         """Connect in the background, again and again, and await `when_ready` once it worked."""
@@ -95,8 +99,7 @@ class DatabaseLink:
 
     async def close(self) -> None:
         """Stop trying, close the pool, leave the embedded server. Closing twice is harmless."""
-        if self._retrying is not None:
-            await cancel_and_wait([self._retrying])
+        await cancel_and_wait([task for task in (self._retrying, self._watching) if task is not None])
         if self._made is not None:
             await self._made.close()
         if self._embedded is not None:
