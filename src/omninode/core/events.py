@@ -211,6 +211,11 @@ class CallFinished(Event):
     error_class: str | None = None
     is_simulated: bool = False
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether the caller no longer needed the answer, which says nothing against the model."""
+        return self.error_class == "CancelledError"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished(Event):

@@ -213,7 +213,7 @@ class RunBook:
 def _call(sums: Counter[str], event: CallFinished) -> None:
     sums.update(
         calls=1,
-        calls_failed=not event.ok,
+        calls_failed=not event.ok and not event.was_stopped,
         attempts=event.attempts,
         cache_hits=event.cache in {"hit", "shared"},
         tokens_in=event.tokens_in,

@@ -198,7 +198,7 @@ def _measured(event: Event) -> Iterable[tuple[Kind, str, float, bool]]:
     match event:
         case PhaseFinished():
             return [("phase", event.phase or "unknown", event.duration_ms, not event.ok)]
-        case CallFinished():
+        case CallFinished(was_stopped=False):
             return [("call", event.model, event.duration_ms, not event.ok)]
         case TaskFinished(status="ok" | "failed"):
             return [("task", event.task_type, event.duration_ms, event.status == "failed")]

@@ -1,9 +1,11 @@
 -- What calls cost, over at most the newest 200,000 calls of the period. A hit in the cache costs nothing, so it is
--- never "unpriced"; what it saved is estimated from the mean price of a call of the same model that was paid for.
+-- never "unpriced"; what it saved is estimated from the mean price of a call of the same model that was paid for. A call
+-- that was stopped because its answer was no longer needed is neither failed nor unpriced.
 
 -- name: lines
 WITH newest AS (
     SELECT model, deployment, provider, role, agent_id, ts, tokens_in, tokens_out, cost_uusd, ok,
+           error_class IS NOT DISTINCT FROM 'CancelledError' AS is_stopped,
            cache IN ('hit', 'shared') AS is_hit
     FROM llm_calls
     WHERE ts >= $1 AND ts < $2
@@ -24,10 +26,10 @@ SELECT CASE $3::text
            WHEN 'day' THEN to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD')
        END AS name,
        count(*) AS calls,
-       count(*) FILTER (WHERE NOT ok) AS failed,
+       count(*) FILTER (WHERE NOT ok AND NOT is_stopped) AS failed,
        count(*) FILTER (WHERE is_hit) AS cache_hits,
-       count(*) FILTER (WHERE cost_uusd IS NULL AND NOT is_hit) AS unpriced_calls,
-       (sum(tokens_in + tokens_out) FILTER (WHERE cost_uusd IS NULL AND NOT is_hit))::bigint AS unpriced_tokens,
+       count(*) FILTER (WHERE cost_uusd IS NULL AND NOT is_hit AND NOT is_stopped) AS unpriced_calls,
+       (sum(tokens_in + tokens_out) FILTER (WHERE cost_uusd IS NULL AND NOT is_hit AND NOT is_stopped))::bigint AS unpriced_tokens,
        sum(tokens_in)::bigint AS tokens_in,
        sum(tokens_out)::bigint AS tokens_out,
        (sum(cost_uusd) FILTER (WHERE NOT is_hit))::bigint AS cost_uusd,

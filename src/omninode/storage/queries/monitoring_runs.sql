@@ -15,7 +15,7 @@ SELECT
     t.tasks, t.tasks_failed,
     (SELECT count(*) FROM error_events WHERE run_id = $1) AS errors
 FROM
-    (SELECT count(*) AS calls, count(*) FILTER (WHERE NOT ok) AS calls_failed, sum(attempts) AS attempts,
+    (SELECT count(*) AS calls, count(*) FILTER (WHERE NOT ok AND error_class IS DISTINCT FROM 'CancelledError') AS calls_failed, sum(attempts) AS attempts,
             count(*) FILTER (WHERE cache IN ('hit', 'shared')) AS cache_hits, sum(tokens_in) AS tokens_in,
             sum(tokens_out) AS tokens_out, sum(cost_uusd) AS cost_uusd,
             count(*) FILTER (WHERE cost_uusd IS NULL) AS unpriced_calls
