@@ -133,8 +133,8 @@ def _(event: CallFinished) -> Entry:
     return {
         "kind": "call",
         "title": f"{event.role} → {event.deployment}",
-        "detail": event.error_class or event.degraded or "",
-        "state": "ok" if event.ok else "failed",
+        "detail": "not needed any more" if event.was_stopped else event.error_class or event.degraded or "",
+        "state": "ok" if event.ok else "stopped" if event.was_stopped else "failed",
         "ms": round(event.duration_ms),
         "tokens": event.tokens_in + event.tokens_out,
         "cost_uusd": event.cost_uusd,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -10,6 +11,8 @@ from omninode.server.node import Node
 
 __all__ = ["exposition"]
 
+# What a metric name may not hold.
+_FOREIGN = re.compile(r"[^a-zA-Z0-9_]")
 _STATES = ("closed", "half_open", "open")
 
 
@@ -67,7 +70,7 @@ def _families(node: Node, feed: LiveFeed) -> Iterator[tuple[str, str, str, _Samp
         ],
     )
     for name, value in sorted(node.resources().items()):
-        yield f"resource_{name}", "gauge", "The last sample of this process.", [({}, value)]
+        yield f"resource_{_FOREIGN.sub('_', name)}", "gauge", "The last sample of this process.", [({}, value)]
 
 
 def _telemetry(node: Node) -> Iterator[tuple[str, str, str, _Samples]]:

@@ -24,7 +24,10 @@ _WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
-    """The model calls of the last minute, and what goes on now; percentiles are None without a call."""
+    """The model calls of the last minute, without those that were stopped, and what goes on now.
+
+    Percentiles are None without a call.
+    """
 
     window_s: int
     calls: int
@@ -114,7 +117,7 @@ class LiveFeed:
         horizon = self._clock.now().timestamp() - _WINDOW_S
         while self._calls and self._calls[0][0] < horizon:
             self._calls.popleft()
-        calls = [entry for at, entry in self._calls if at >= horizon]
+        calls = [entry for at, entry in self._calls if at >= horizon and entry["state"] != "stopped"]
         durations = sorted(entry["ms"] for entry in calls)
         costs = [entry.get("cost_uusd") for entry in calls if entry["state"] == "ok"]
         return Pulse(

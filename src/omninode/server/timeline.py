@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Span", "build", "critical_path"]
+__all__ = ["STOPPED", "Span", "build", "critical_path"]
+
+# How a call ends whose answer was no longer needed.
+STOPPED = "CancelledError"
 
 Row = Mapping[str, Any]  # Any: see node.Row
 
@@ -162,6 +165,7 @@ def _call(row: Row, begin: datetime, phases: Sequence[Span], inside: Mapping[str
     start = _start(row, begin, row["duration_ms"])
     notes = [row["model"], f"{row['attempts']} attempts" if row["attempts"] > 1 else "", row["degraded"] or ""]
     notes.append("cache" if row["cache"] in {"hit", "shared"} else "")
+    notes.append("not needed any more" if row["error_class"] == STOPPED else row["error_class"] or "")
     return Span(
         id=str(row["id"]),
         parent=inside.get(row["task_id"] or "") or _phase_at(phases, row["phase"], start),
@@ -169,12 +173,18 @@ def _call(row: Row, begin: datetime, phases: Sequence[Span], inside: Mapping[str
         name=f"{row['role']} → {row['deployment']}",
         start_ms=start,
         duration_ms=row["duration_ms"],
-        state=("warning" if row["degraded"] else "ok") if row["ok"] else "failed",
-        detail=", ".join(note for note in (*notes, row["error_class"] or "") if note),
+        state=_call_state(row),
+        detail=", ".join(note for note in notes if note),
         attempts=row["attempts"],
         tokens=row["tokens_in"] + row["tokens_out"],
         cost_uusd=row["cost_uusd"],
     )
+
+
+def _call_state(row: Row) -> str:
+    if row["ok"]:
+        return "warning" if row["degraded"] else "ok"
+    return "stopped" if row["error_class"] == STOPPED else "failed"
 
 
 def _phase_at(phases: Sequence[Span], name: str | None, start_ms: float) -> str | None:

@@ -152,10 +152,13 @@ class _Run:
         name, provider, model, typical, price = deployment
         attempts = fields.pop("attempts", 2 if self.chance.random() < 0.08 else 1)
         ok = fields.pop("ok", self.chance.random() > 0.03)
+        is_stopped = fields.pop("is_stopped", False)
         cache = "hit" if role == "worker" and not self.is_rich and self.chance.random() < 0.1 else "miss"
         self.took = 2.0 if cache == "hit" else self.chance.lognormvariate(0, 0.35) * typical * attempts
         tokens_in, tokens_out = self.chance.randint(900, 5200), self.chance.randint(120, 900)
-        cost = None if price is None else (0 if cache == "hit" else (tokens_in + tokens_out) * price // 1000)
+        cost = (
+            None if price is None or is_stopped else (0 if cache == "hit" else (tokens_in + tokens_out) * price // 1000)
+        )
         self.emit(
             events.CallFinished,
             at + self.took,
@@ -171,11 +174,11 @@ class _Run:
             tokens_out=tokens_out if ok else 0,
             cost_uusd=cost,
             cache=cache,
-            error_class=None if ok else "AttemptTimeoutError",
+            error_class=None if ok else "CancelledError" if is_stopped else "AttemptTimeoutError",
             is_simulated=self.is_simulated,
             **fields,
         )
-        if not ok:
+        if not ok and not is_stopped:
             self.error(1, at + self.took, phase=fields.get("phase"))
         elif attempts > 1:
             self.error(0, at + self.took / 2, phase=fields.get("phase"))
@@ -184,7 +187,10 @@ class _Run:
     def vote(self, number: int, *, is_retry: bool) -> None:
         begin, longest = self.cursor, 0.0
         for index, deployment in enumerate(DEPLOYMENTS):
-            ok = self.call("voter", deployment, phase="quorum_validation", at=begin, ok=True)
+            is_stopped = index == 3 and not is_retry
+            self.call(
+                "voter", deployment, phase="quorum_validation", at=begin, ok=not is_stopped, is_stopped=is_stopped
+            )
             decision = "RETRY" if is_retry and index != 2 else "PASS"
             self.emit(
                 events.VoteCast,
@@ -193,12 +199,12 @@ class _Run:
                 round=number,
                 deployment=deployment[0],
                 model=deployment[2],
-                decision=decision if ok else None,
-                score=0.45 if decision == "RETRY" else self.chance.uniform(0.75, 0.98),
+                decision=None if is_stopped else decision,
+                score=None if is_stopped else 0.45 if decision == "RETRY" else self.chance.uniform(0.75, 0.98),
                 confidence=0.8,
                 weight=1.0 + index / 10,
                 deficiencies=("no task covers the tests for the edge cases",) if decision == "RETRY" else (),
-                counted=index != 3,
+                counted=not is_stopped,
                 duration_ms=self.took,
             )
             longest = max(longest, self.took)

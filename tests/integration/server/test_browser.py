@@ -116,7 +116,8 @@ async def test_the_waterfall_is_drawn_and_read_with_the_keyboard(site: Site, bro
     seen = await visit(browser)
     await seen.page.goto(f"{site.url}/runs/{rich_run}")
     view = seen.page.locator("#waterfall")
-    await seen.page.wait_for_function("document.querySelector('#waterfall canvas').height > 300")
+    # The script makes room for all rows once it has the spans.
+    await seen.page.locator("#waterfall > div").wait_for(state="attached")
     colors = await seen.page.evaluate(
         """() => { const c = document.querySelector('#waterfall canvas');
         const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;

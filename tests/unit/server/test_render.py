@@ -108,7 +108,7 @@ class Node:
         return SpoolView(accepted=5, written=3, waiting=2)
 
     def resources(self) -> dict[str, float]:
-        return {"cpu_percent": 12.5}
+        return {"cpu_percent": 12.5, "rss_bytes.p95": 3.0}
 
 
 def test_metrics_are_told_in_the_prometheus_format() -> None:
@@ -123,6 +123,7 @@ def test_metrics_are_told_in_the_prometheus_format() -> None:
     assert 'omninode_spool_rows_total{fate="written"} 3' in lines
     assert "omninode_spool_waiting_rows 2" in lines
     assert "omninode_resource_cpu_percent 12.5" in lines
+    assert "omninode_resource_rss_bytes_p95 3" in lines
     assert 'omninode_events_dropped_total{class="ErrorOccurred"} 2' in lines
     assert text.endswith("\n")
     helped = {line.split()[2] for line in lines if line.startswith("# HELP")}

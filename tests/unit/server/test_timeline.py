@@ -110,6 +110,13 @@ def test_a_call_belongs_to_the_repetition_of_its_phase_that_was_going_on() -> No
     assert told["spans"][1]["detail"] == "attempt 2"
 
 
+def test_a_stopped_call_is_no_failure() -> None:
+    told = build(RUN, metrics=[], tasks=[], calls=[call(0, 10, ok=False, error_class="CancelledError")], votes=[])
+    assert told["spans"][0]["state"] == "stopped"
+    assert "not needed any more" in told["spans"][0]["detail"]
+    assert build(RUN, metrics=[], tasks=[], calls=[call(0, 9, ok=False)], votes=[])["spans"][0]["state"] == "failed"
+
+
 def test_a_run_without_rows_is_an_empty_timeline() -> None:
     told = build({"started_at": BEGIN, "duration_ms": None}, metrics=[], tasks=[], calls=[], votes=[])
     assert told == {"length_ms": 0, "spans": [], "speed_up": None}

@@ -69,14 +69,26 @@ def run_totals(row: Row, *, elapsed_h: float) -> Panel:
 
 def call_totals(row: Row, *, elapsed_h: float) -> Panel:
     """Counts, error rate with its interval, durations, tokens and cost of calls."""
-    n, failed = row["n"], row["n"] - row["ok"]
-    counts = ("n", "ok", "cached", "degraded", "unpriced", "simulated", "attempts", "tokens_in", "tokens_out")
+    n, failed = row["n"] - row["stopped"], row["n"] - row["ok"] - row["stopped"]
+    counts = (
+        "n",
+        "ok",
+        "stopped",
+        "cached",
+        "degraded",
+        "unpriced",
+        "simulated",
+        "attempts",
+        "tokens_in",
+        "tokens_out",
+    )
     return {
         **{name: row[name] for name in counts},
         "failed": failed,
         "error_rate": failed / n if n else None,
         "interval": wilson(failed, n) if n else None,
-        "per_minute": n / (elapsed_h * 60),
+        "judged": n,
+        "per_minute": row["n"] / (elapsed_h * 60),
         "attempts_per_call": row["attempts"] / n if n else None,
         "cost_uusd": row["cost_uusd"],
         "cost_uusd_per_hour": row["cost_uusd"] / elapsed_h,
@@ -122,7 +134,7 @@ def _bucket(at: object, calls: Row | None, runs: Row | None, *, hours: float) ->
     if calls is None:
         empty = {"calls": 0, "failed": 0, "degraded": 0, "tokens": 0, "cost_uusd": 0, "attempts_per_call": None}
         return {**bucket, **empty, "error_rate": None, "cost_uusd_per_hour": 0.0, **percentiles(None)}
-    n = calls["calls"]
+    n = max(1, calls["calls"] - calls["stopped"])
     return {
         **bucket,
         **{name: calls[name] for name in ("calls", "failed", "degraded", "tokens", "cost_uusd")},

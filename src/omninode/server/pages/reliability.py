@@ -26,7 +26,7 @@ async def load(question: Question) -> Panel:
         "batches": [dict(row) for row in await question.windowed("server_reliability.batches")],
         "dead_letters": [dict(row) for row in await question.windowed("server_reliability.dead_letters")],
         "totals": {
-            "calls": sum(row["n"] for row in deployments),
+            "calls": sum(row["n"] - row["stopped"] for row in deployments),
             "attempts": sum(row["attempts"] for row in deployments),
             "retried": sum(row["retried"] for row in deployments),
             "recovered": sum(row["recovered"] for row in deployments),
@@ -63,8 +63,8 @@ def _rates(row: Panel) -> Panel:
     row |= percentiles(row.pop("duration_ms"))
     return {
         **row,
-        "failed": row["n"] - row["ok"],
-        "attempts_per_call": row["attempts"] / row["n"],
+        "failed": row["n"] - row["ok"] - row["stopped"],
+        "attempts_per_call": row["attempts"] / max(1, row["n"] - row["stopped"]),
         "recovered_share": row["recovered"] / row["retried"] if row["retried"] else None,
     }
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from omninode.server.pages.question import NotFoundError, Panel, Question
-from omninode.server.timeline import build
+from omninode.server.timeline import STOPPED, build
 
 __all__ = ["load", "load_one", "load_timeline"]
 
@@ -90,7 +90,8 @@ async def _run(question: Question) -> Panel:
 def _totals(calls: Any) -> Panel:  # Any: a sequence of rows
     return {
         "calls": len(calls),
-        "failed": sum(not row["ok"] for row in calls),
+        "failed": sum(not row["ok"] and row["error_class"] != STOPPED for row in calls),
+        "stopped": sum(row["error_class"] == STOPPED for row in calls),
         "attempts": sum(row["attempts"] for row in calls),
         "cached": sum(row["cache"] in {"hit", "shared"} for row in calls),
         "degraded": sum(row["degraded"] is not None for row in calls),

@@ -9,6 +9,8 @@ let source = null;
 let stale = false;
 let lastRefresh = Date.now();
 let heard = 0;
+// What the first message holds happened before the viewer came; the rest is news.
+let isFirst = true;
 
 const pill = document.getElementById("live");
 
@@ -39,10 +41,11 @@ function receive({ entries, missed, pulse }) {
   if (known.size > 5000) known.clear();
   showPulse(pulse);
   if (fresh.length) {
-    showEntries(fresh);
+    showEntries(fresh, !isFirst);
     // Rows reach the store a moment after their events reach us.
     stale = true;
   }
+  isFirst = false;
   state("live", missed ? `live, ${count(missed)} missed` : pulse.running ? `live, ${pulse.running} running` : "live");
 }
 
@@ -63,13 +66,13 @@ function showPulse(pulse) {
   for (const place of document.querySelectorAll("[data-pulse]")) place.textContent = said[place.dataset.pulse];
 }
 
-function showEntries(entries) {
+function showEntries(entries, isNews) {
   const feed = document.getElementById("feed");
   if (!feed) return;
   feed.querySelector(".empty")?.remove();
   const shown = new Set([...feed.children].map((item) => item.dataset.key));
   for (const entry of entries) {
-    if (!shown.has(entry.key)) insert(feed, line(entry, entries.length < 20));
+    if (!shown.has(entry.key)) insert(feed, line(entry, isNews && entries.length < 20));
   }
   while (feed.children.length > FEED_LENGTH) feed.lastElementChild.remove();
 }
@@ -92,7 +95,8 @@ function line(entry, isFresh) {
   if (entry.run_id) title.href = `/runs/${entry.run_id}`;
   what.append(title);
   if (entry.detail) what.append(element("em", "", ` ${entry.detail}`));
-  if (entry.simulated) what.append(" ", element("span", "tag tag-simulated", "SIMULATED"));
+  // A run says it once; its calls need not repeat it.
+  if (entry.simulated && entry.kind.startsWith("run_")) title.before(element("span", "tag tag-simulated", "SIMULATED"), " ");
   what.title = `${entry.title} ${entry.detail}`.trim();
   const how = [entry.ms === null || entry.ms === undefined ? "" : duration(entry.ms), entry.cost_uusd ? usd(entry.cost_uusd) : ""];
   item.append(time, element("span", "dot"), what, element("span", "how", how.filter(Boolean).join(" · ")));

@@ -125,7 +125,7 @@ class Waterfall {
     const [top, height] = span.kind === "phase" ? [y + 10, 7] : [y + 6, 14];
     if (span.wait_ms > 0) this.waited(this.x(Math.max(0, span.start_ms - span.wait_ms)), start, top, height);
     c.fillStyle = span.state === "failed" ? this.colors.bad : this.colors[span.kind];
-    c.globalAlpha = span.state === "skipped" || span.state === "cancelled" ? 0.35 : 1;
+    c.globalAlpha = ["skipped", "cancelled", "stopped"].includes(span.state) ? 0.35 : 1;
     c.beginPath();
     c.roundRect(start, top, length, height, Math.min(3.5, height / 2));
     c.fill();

@@ -11,8 +11,10 @@ SELECT * FROM (
             NULL, NULL, NULL, is_simulated
        FROM runs WHERE started_at > $1 - interval '1 hour' AND finished_at > $1 ORDER BY started_at DESC LIMIT $2)
     UNION ALL
-    (SELECT id::text, 'call', ts, run_id, role || ' → ' || deployment, coalesce(error_class, degraded, ''),
-            CASE WHEN ok THEN 'ok' ELSE 'failed' END, duration_ms, tokens_in + tokens_out, cost_uusd, model, is_simulated
+    (SELECT id::text, 'call', ts, run_id, role || ' → ' || deployment,
+            CASE error_class WHEN 'CancelledError' THEN 'not needed any more' ELSE coalesce(error_class, degraded, '') END,
+            CASE WHEN ok THEN 'ok' WHEN error_class = 'CancelledError' THEN 'stopped' ELSE 'failed' END, duration_ms,
+            tokens_in + tokens_out, cost_uusd, model, is_simulated
        FROM llm_calls WHERE ts > $1 ORDER BY ts DESC LIMIT $2)
     UNION ALL
     (SELECT tasks.id::text, 'task', ts, run_id, task_id || ' · ' || agent_id, coalesce(tasks.error, description),

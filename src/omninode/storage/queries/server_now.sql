@@ -15,8 +15,10 @@ SELECT count(*) AS n,
  WHERE started_at >= $1 AND started_at < $2
 
 -- name: calls
+-- A call that was stopped because its answer was no longer needed is neither a failure nor a response time.
 SELECT count(*) AS n,
        count(*) FILTER (WHERE ok) AS ok,
+       count(*) FILTER (WHERE NOT ok AND error_class = 'CancelledError') AS stopped,
        count(*) FILTER (WHERE cache IN ('hit', 'shared')) AS cached,
        count(*) FILTER (WHERE degraded IS NOT NULL) AS degraded,
        count(*) FILTER (WHERE ok AND cost_uusd IS NULL) AS unpriced,
@@ -26,7 +28,7 @@ SELECT count(*) AS n,
        coalesce(sum(tokens_out), 0)::bigint AS tokens_out,
        coalesce(sum(cost_uusd), 0)::bigint AS cost_uusd,
        percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration_ms)
-           FILTER (WHERE cache NOT IN ('hit', 'shared')) AS duration_ms,
+           FILTER (WHERE cache NOT IN ('hit', 'shared') AND error_class IS DISTINCT FROM 'CancelledError') AS duration_ms,
        max(ts) AS newest
   FROM llm_calls
  WHERE ts >= $1 AND ts < $2
@@ -34,13 +36,14 @@ SELECT count(*) AS n,
 -- name: series
 SELECT date_bin($3::interval, ts, $1) AS bucket,
        count(*) AS calls,
-       count(*) FILTER (WHERE NOT ok) AS failed,
+       count(*) FILTER (WHERE NOT ok AND error_class IS DISTINCT FROM 'CancelledError') AS failed,
+       count(*) FILTER (WHERE NOT ok AND error_class = 'CancelledError') AS stopped,
        count(*) FILTER (WHERE degraded IS NOT NULL) AS degraded,
        coalesce(sum(attempts), 0)::bigint AS attempts,
        coalesce(sum(tokens_in + tokens_out), 0)::bigint AS tokens,
        coalesce(sum(cost_uusd), 0)::bigint AS cost_uusd,
        percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration_ms)
-           FILTER (WHERE cache NOT IN ('hit', 'shared')) AS duration_ms
+           FILTER (WHERE cache NOT IN ('hit', 'shared') AND error_class IS DISTINCT FROM 'CancelledError') AS duration_ms
   FROM llm_calls
  WHERE ts >= $1 AND ts < $2
  GROUP BY bucket

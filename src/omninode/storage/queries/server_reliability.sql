@@ -12,12 +12,13 @@ SELECT name, calls, attempts, retries, recovered, exhausted, budget_tokens, last
 
 -- name: deployments
 SELECT deployment, model, count(*) AS n, count(*) FILTER (WHERE ok) AS ok, sum(attempts)::bigint AS attempts,
+       count(*) FILTER (WHERE NOT ok AND error_class = 'CancelledError') AS stopped,
        count(*) FILTER (WHERE attempts > 1 AND ok) AS recovered,
        count(*) FILTER (WHERE attempts > 1) AS retried,
        count(*) FILTER (WHERE degraded IS NOT NULL) AS degraded,
        count(*) FILTER (WHERE cache IN ('hit', 'shared')) AS cached,
        percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms)
-           FILTER (WHERE cache NOT IN ('hit', 'shared')) AS duration_ms,
+           FILTER (WHERE cache NOT IN ('hit', 'shared') AND error_class IS DISTINCT FROM 'CancelledError') AS duration_ms,
        max(ts) AS newest
   FROM llm_calls WHERE ts >= $1 AND ts < $2
  GROUP BY deployment, model ORDER BY n DESC LIMIT 100

@@ -12,7 +12,8 @@ SELECT page.*, calls.n AS calls, calls.failed AS calls_failed, calls.cost_uusd, 
        work.n AS tasks, work.failed AS tasks_failed
   FROM page
  CROSS JOIN LATERAL (
-       SELECT count(*) AS n, count(*) FILTER (WHERE NOT ok) AS failed, sum(cost_uusd)::bigint AS cost_uusd,
+       SELECT count(*) AS n, count(*) FILTER (WHERE NOT ok AND error_class IS DISTINCT FROM 'CancelledError') AS failed,
+              sum(cost_uusd)::bigint AS cost_uusd,
               count(*) FILTER (WHERE ok AND cost_uusd IS NULL) AS unpriced,
               coalesce(sum(tokens_in + tokens_out), 0)::bigint AS tokens
          FROM llm_calls WHERE run_id = page.id) AS calls
