@@ -85,6 +85,8 @@ def _duration(value: float | None) -> str:
     """Milliseconds, as people say them."""
     if value is None:
         return _NONE
+    if value < 10 and not float(value).is_integer():
+        return f"{value:.1f} ms"
     if value < 1000:
         return f"{value:.0f} ms"
     if value < 60_000:

@@ -73,7 +73,9 @@ def critical_path(spans: Iterable[Span], length: float) -> list[Span]:
     """The spans the run's length is made of: from the end backwards, whichever child ended last."""
     children: dict[str | None, list[Span]] = {}
     for span in spans:
-        children.setdefault(span.parent, []).append(span)
+        # Nobody waited for what was stopped; its end is somebody else's.
+        if span.state != "stopped":
+            children.setdefault(span.parent, []).append(span)
     found: list[Span] = []
     todo: list[tuple[str | None, float]] = [(None, length + 1)]
     while todo:

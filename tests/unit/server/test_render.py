@@ -25,8 +25,8 @@ def written(filter_name: str, *args: object) -> str:
 
 
 def test_durations_read_as_people_say_them() -> None:
-    said = [written("duration", ms) for ms in (None, 0, 999, 1234, 12_345, 61_000, 120_000, 3_600_000, 5_400_000)]
-    assert said == ["–", "0 ms", "999 ms", "1.23 s", "12.3 s", "1 min 01 s", "2 min", "1 h", "1 h 30 min"]  # noqa: RUF001
+    said = [written("duration", ms) for ms in (None, 0, 0.52, 999, 1234, 12_345, 61_000, 120_000, 3_600_000, 5_400_000)]
+    assert said == ["–", "0 ms", "0.5 ms", "999 ms", "1.23 s", "12.3 s", "1 min 01 s", "2 min", "1 h", "1 h 30 min"]  # noqa: RUF001
 
 
 def test_money_never_hides_small_sums_nor_calls_the_unknown_nothing() -> None:

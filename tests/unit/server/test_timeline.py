@@ -117,6 +117,20 @@ def test_a_stopped_call_is_no_failure() -> None:
     assert build(RUN, metrics=[], tasks=[], calls=[call(0, 9, ok=False)], votes=[])["spans"][0]["state"] == "failed"
 
 
+def test_nobody_waited_for_a_stopped_call() -> None:
+    told = build(
+        {**RUN, "duration_ms": 500},
+        metrics=[phase("quorum_validation", 0, 500)],
+        tasks=[],
+        calls=[
+            call(0, 490, phase="quorum_validation", role="voter", deployment="needed"),
+            call(0, 499, phase="quorum_validation", role="voter", ok=False, error_class="CancelledError"),
+        ],
+        votes=[],
+    )
+    assert [span["name"] for span in told["spans"] if span["is_critical"]] == ["quorum_validation", "voter → needed"]
+
+
 def test_a_run_without_rows_is_an_empty_timeline() -> None:
     told = build({"started_at": BEGIN, "duration_ms": None}, metrics=[], tasks=[], calls=[], votes=[])
     assert told == {"length_ms": 0, "spans": [], "speed_up": None}

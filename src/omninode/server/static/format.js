@@ -1,6 +1,7 @@
 // How numbers are written; the same words as the server's.
 export function duration(ms) {
   if (ms === null || ms === undefined) return "–";
+  if (ms < 10 && !Number.isInteger(ms)) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60000) return `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s`;
   const seconds = Math.round(ms / 1000);
