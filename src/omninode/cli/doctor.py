@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from omninode.cli.exits import Exit
-from omninode.core.errors import OmniNodeError
+from omninode.cli.exits import Exit, complain
+from omninode.core.errors import DatabaseError, OmniNodeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,9 +37,15 @@ async def _doctor() -> Exit:
     console = Console()
     settings = load_settings()
     _print_settings(console, settings)
-    has_database = await _check_database(console)
-    has_models = await _check_models(console, settings)
-    return Exit.DONE if has_database and has_models else Exit.UNREACHABLE
+    # Both are checked, whatever the first says; a setting to mend comes before a server to start.
+    worst = max(await _check_database(console), await _check_models(console, settings), key=_weight)
+    if worst is not Exit.DONE:
+        complain("something is not in order, see above")
+    return worst
+
+
+def _weight(code: Exit) -> int:
+    return (Exit.DONE, Exit.UNREACHABLE, Exit.CONFIGURATION).index(code)
 
 
 def _print_settings(console: Console, settings: Settings) -> None:
@@ -54,7 +60,7 @@ def _print_settings(console: Console, settings: Settings) -> None:
     console.print()
 
 
-async def _check_database(console: Console) -> bool:
+async def _check_database(console: Console) -> Exit:
     from omninode.runtime.database import opened_database
 
     try:
@@ -65,11 +71,11 @@ async def _check_database(console: Console) -> bool:
             _print_check(console, "ok", f"database: {description}, answers in {milliseconds:.1f} ms")
     except OmniNodeError as error:
         _print_check(console, "fails", f"database: {error.message}")
-        return False
-    return True
+        return Exit.UNREACHABLE if isinstance(error, DatabaseError) else Exit.CONFIGURATION
+    return Exit.DONE
 
 
-async def _check_models(console: Console, settings: Settings) -> bool:
+async def _check_models(console: Console, settings: Settings) -> Exit:
     from omninode.core.concurrency import map_bounded
     from omninode.providers.http import HttpClient
     from omninode.routing.router import Router
@@ -79,14 +85,14 @@ async def _check_models(console: Console, settings: Settings) -> bool:
         deployments = await find_deployments(settings, http)
         if not deployments:
             _print_check(console, "none", NO_MODEL)
-            return False
+            return Exit.CONFIGURATION
         async with Router(deployments, http=http) as router:
             names = [entry.name for entry in deployments]
             probes = [entry.unwrap() for entry in await map_bounded(router.probe, names, limit=8)]
     for probe in probes:
         outcome = f"answers in {probe.duration_ms:.0f} ms" if probe.ok else probe.error
         _print_check(console, "ok" if probe.ok else "fails", f"model {probe.deployment}: {outcome}")
-    return all(probe.ok for probe in probes)
+    return Exit.DONE if all(probe.ok for probe in probes) else Exit.UNREACHABLE
 
 
 def _print_check(console: Console, verdict: str, text: str) -> None:

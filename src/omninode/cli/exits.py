@@ -13,12 +13,12 @@ from omninode.core.errors import (
     CallerError,
     ConfigurationError,
     DatabaseUnavailableError,
-    DeadlineExceededError,
     InputRefusedError,
     InvalidArgumentError,
     MalformedAnswerError,
     OmniNodeError,
     ProviderError,
+    QuorumFailedError,
     RefusedError,
 )
 
@@ -42,9 +42,10 @@ class Exit(IntEnum):
 
 def exit_code(error: BaseException) -> Exit:
     """The exit code that stands for `error`."""
-    if isinstance(error, _UsageError):
-        return Exit.REFUSED_INPUT
     match error:
+        case QuorumFailedError(__cause__=cause) if cause is not None:
+            # Not one voter could be asked: that is about the models, not about the plan.
+            return exit_code(cause)
         case InputRefusedError() | InvalidArgumentError():
             return Exit.REFUSED_INPUT
         case MalformedAnswerError():
@@ -56,10 +57,8 @@ def exit_code(error: BaseException) -> Exit:
             return Exit.UNREACHABLE
         case KeyboardInterrupt() | typer.Abort():
             return Exit.INTERRUPTED
-        case DeadlineExceededError():
-            return Exit.FAILED
         case _:
-            return Exit.FAILED
+            return Exit.REFUSED_INPUT if isinstance(error, _UsageError) else Exit.FAILED
 
 
 def show_error(error: BaseException, *, with_traceback: bool) -> None:

@@ -135,8 +135,11 @@ def _calls(report: RunReport) -> RenderableType:
     if counts["unpriced_calls"]:
         unpriced = f"unpriced ({counts['unpriced_calls']} calls)"
         money = f"{money} and {unpriced}" if counts["cost_usd"] else unpriced
+    told = "{calls} model calls, {attempts} attempts, {retries} retries, {cache_hits} from the cache".format_map(counts)
+    if counts.get("stopped_early"):
+        told += f"; {counts['stopped_early']} stopped early, no longer needed"
     lines = [
-        "{calls} model calls, {attempts} attempts, {retries} retries, {cache_hits} from the cache".format_map(counts),
+        told,
         f"{counts['tokens_in']:,} tokens in, {counts['tokens_out']:,} out, cost {money}",
     ]
     if report.quorum is not None:

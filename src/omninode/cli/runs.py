@@ -140,4 +140,5 @@ def _cell(value: object) -> str:
 def _print_json(value: Any) -> None:
     import orjson
 
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+    # The driver's UUID is a class of its own, which orjson does not know.
+    sys.stdout.buffer.write(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2) + b"\n")

@@ -166,10 +166,12 @@ def _unconnected(error: aiohttp.ClientConnectorError, subject: str) -> ProviderU
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         # EAI_AGAIN is the resolver's "later"; every other answer is "no such host".
         again = isinstance(error.os_error, socket.gaierror) and error.os_error.errno == socket.EAI_AGAIN
-        return ProviderUnavailableError(f"{subject}: unknown host; check the address", retryable=again)
+        return ProviderUnavailableError(f"{subject}: unknown host {error.host!r}; check the address", retryable=again)
     if isinstance(error, aiohttp.ClientSSLError):
         return ProviderUnavailableError(f"{subject}: no secure connection ({_reason(error)})", retryable=False)
-    return ProviderUnavailableError(f"{subject}: cannot connect ({_reason(error.os_error)}); is it running?")
+    return ProviderUnavailableError(
+        f"{subject}: cannot connect to {error.host}:{error.port} ({_reason(error.os_error)}); is it running?"
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -104,6 +104,7 @@ class Poll:
             duration_ms=self._elapsed_ms(),
             error_class=type(error).__name__,
             error=" ".join(str(error).split())[:_ERROR_CHARS],
+            failure=error,
         )
 
     def _not_needed(self, seat: Seat) -> Vote:

@@ -133,7 +133,7 @@ class QuorumValidator:
         )
         if numbers["counted"] < minimum:
             self._tallied["undecided"] += 1
-            raise _too_few(votes, minimum)
+            raise _too_few(votes, minimum) from _common_cause(votes)
         tally = count(votes)
         self._tallied[_COUNTED_AS[tally.decision]] += 1
         return QuorumResult(
@@ -185,11 +185,19 @@ def _note(votes: Sequence[Vote]) -> str:
 
 def _too_few(votes: Sequence[Vote], minimum: int) -> QuorumFailedError:
     counted = sum(vote.is_counted for vote in votes)
+    first = next(vote for vote in votes if vote.status == "lost")
     return QuorumFailedError(
-        f"only {counted} of {len(votes)} voters could vote, a decision needs {minimum};"
-        f" lost: {', '.join(_losses(votes))}; check them with `omninode doctor`, or lower the minimum",
+        f"only {counted} of {len(votes)} voters could vote, a decision needs {minimum}; lost:"
+        f" {', '.join(_losses(votes))}, the first because: {first.error}; check them with `omninode doctor`",
         deficiencies=tuple(f"{vote.voter}: {vote.error}" for vote in votes if vote.status == "lost"),
     )
+
+
+def _common_cause(votes: Sequence[Vote]) -> Exception | None:
+    """Why nobody could vote; None when somebody could: then it is not the models that are away."""
+    if any(vote.status != "lost" for vote in votes):
+        return None
+    return next((vote.failure for vote in votes if vote.failure is not None), None)
 
 
 def _losses(votes: Sequence[Vote]) -> list[str]:

@@ -44,6 +44,7 @@ class Vote:
     was_asked_twice: bool = False
     error_class: str | None = None
     error: str | None = None
+    failure: Exception | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_counted(self) -> bool:

@@ -101,12 +101,15 @@ class RunLedger:
     def call_summary(self) -> Mapping[str, Any]:
         """The counts of the report's line about calls."""
         usage, cost = self.usage(), self.cost()
+        # A call that was cancelled, mostly a vote that could not change the outcome, neither failed nor answered.
+        ended = [call for call in self.calls if not call.was_stopped]
         return {
-            "calls": len(self.calls),
-            "attempts": sum(call.attempts for call in self.calls),
+            "calls": len(ended),
+            "stopped_early": len(self.calls) - len(ended),
+            "attempts": sum(call.attempts for call in ended),
             "retries": self.retries,
             "failed_attempts": self.failed_attempts,
-            "failed_calls": sum(not call.ok for call in self.calls),
+            "failed_calls": sum(not call.ok for call in ended),
             "cache_hits": self.cache_hits(),
             "tokens_in": usage.input_tokens,
             "tokens_out": usage.output_tokens,

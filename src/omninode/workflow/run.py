@@ -68,7 +68,7 @@ class RunInProgress:
             raise
         except OmniNodeError as error:
             self._parts.sink.emit(error_event(error, where="workflow.pipeline"))
-            return self._finished(_status_of(error), error)
+            return self._finished(self._status_of(error), error)
         except BaseException as error:
             self._finished("failed", OmniNodeError(f"a defect ended the run: {type(error).__name__}: {error}"))
             raise
@@ -121,6 +121,7 @@ class RunInProgress:
         deficiencies: tuple[str, ...] = ()
         while True:
             tasks = given or await self._decompose(context, deficiencies, attempt)
+            self._quorum = None
             self._quorum = quorum = await self._vote(tasks, attempt)
             if quorum.decision is Decision.PASS:
                 return tasks
@@ -184,6 +185,15 @@ class RunInProgress:
         async with self._phase("reporting", is_bounded=False):
             if self._request.output is not None:
                 write_outputs(self._snapshot(self._outcome(), None), self._request.output)
+
+    def _status_of(self, error: OmniNodeError) -> RunStatus:
+        match error:
+            case InputRefusedError():
+                return "refused"
+            case QuorumFailedError() if self._quorum is not None:
+                return "rejected"
+            case _:  # a quorum that never came together says nothing about the plan
+                return "failed"
 
     def _outcome(self) -> RunStatus:
         return "done" if all(result.is_ok for result in self._results) else "failed_tasks"
@@ -252,16 +262,6 @@ class RunInProgress:
             result=self._result,
             failure=failure,
         )
-
-
-def _status_of(error: OmniNodeError) -> RunStatus:
-    match error:
-        case InputRefusedError():
-            return "refused"
-        case QuorumFailedError():
-            return "rejected"
-        case _:
-            return "failed"
 
 
 def _attempt(event: PhaseFinished) -> int:
