@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from omninode.analytics.agents import AgentAnalytics, track_agent_performance
+    from omninode.analytics.agents import AgentAnalytics, get_agent_recommendations, track_agent_performance
     from omninode.context.gather import ContextGatherer
     from omninode.context.optimizer import ContextOptimizer
+    from omninode.core.ambient import shutdown
     from omninode.core.deadline import Deadline
     from omninode.core.errors import BreakerOpenError, DeadlineExceededError, OmniNodeError
     from omninode.monitoring.monitor import PerformanceMonitor
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AgentAnalytics": "analytics.agents",
+    "get_agent_recommendations": "analytics.agents",
     "track_agent_performance": "analytics.agents",
     "ContextGatherer": "context.gather",
     "ContextOptimizer": "context.optimizer",
+    "shutdown": "core.ambient",
     "Deadline": "core.deadline",
     "BreakerOpenError": "core.errors",
     "DeadlineExceededError": "core.errors",
@@ -95,8 +98,10 @@ __all__ = [
     "Settings",
     "call_with_breaker",
     "execute_with_retry",
+    "get_agent_recommendations",
     "load_settings",
     "open",
+    "shutdown",
     "track_agent_performance",
 ]
 

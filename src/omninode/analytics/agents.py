@@ -28,7 +28,7 @@ from omninode.core.events import AgentOutcome, EventSink
 from omninode.monitoring.runs import as_run_id
 from omninode.telemetry.redact import redact
 
-__all__ = ["AgentAnalytics", "track_agent_performance"]
+__all__ = ["AgentAnalytics", "get_agent_recommendations", "track_agent_performance"]
 
 Labels = Mapping[str, Any]  # Any: labels as JSON can hold them
 
@@ -38,8 +38,9 @@ _LAST_ID = UUID(int=(1 << 128) - 1)
 class AgentAnalytics(Analytics):
     """Tracks outcomes of agents and answers who is good at what, from the database.
 
-    Without arguments it uses the open runtime. A tracked outcome goes the way of all events when there is a sink
-    (stored within two seconds, the caller never waits), and straight into the database when there is none.
+    Without arguments it uses the open runtime, or one opened now. A tracked outcome goes the way of all events when
+    there is a sink (stored within two seconds, the caller never waits), and straight into the database when there is
+    none.
     """
 
     async def track_agent_performance(
@@ -65,7 +66,7 @@ class AgentAnalytics(Analytics):
             run_id=run_id,
             **details,
         )
-        sink = self._sink_or_none()
+        sink = await self._sink()
         if sink is not None:
             sink.emit(outcome)
         else:
@@ -172,10 +173,17 @@ async def track_agent_performance(
     sink: EventSink | None = None,
     **details: Any,  # Any: the optional fields of AgentOutcome, checked by it
 ) -> AgentOutcome:
-    """Record how an agent did on a task, through `sink` or the open runtime; see `AgentAnalytics`."""
+    """Record how an agent did on a task, through `sink`, or the open runtime or one opened now; see `AgentAnalytics`."""
     return await AgentAnalytics(sink=sink).track_agent_performance(
         agent_id, task_type, success=success, duration_ms=duration_ms, run_id=run_id, **details
     )
+
+
+async def get_agent_recommendations(
+    task_type: str, context: Labels | None = None, limit: int = 3, *, period: Period | None = None
+) -> Recommendations:
+    """The best agents for `task_type` by what the open runtime's database knows; see `AgentAnalytics`."""
+    return await AgentAnalytics().get_agent_recommendations(task_type, context, limit, period=period)
 
 
 def _outcome(

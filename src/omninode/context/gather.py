@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from omninode.context.cache import RetrievalCache, retrieval_key
 from omninode.context.decision import Chooser, Decision
@@ -16,7 +17,7 @@ from omninode.context.inquiry import Inquiry, normal_query
 from omninode.context.item import ContextItem, GatheredContext, SourceReport
 from omninode.context.rank import fuse, merge_contained
 from omninode.context.source import Source, SourceQuery, traits_of
-from omninode.core import current
+from omninode.core import ambient, current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.concurrency import gather_settled
 from omninode.core.deadline import Deadline, within
@@ -44,7 +45,8 @@ class ContextGatherer:
     """Gathers context for a prompt from several sources. Safe to use concurrently from one event loop.
 
     Args:
-        sources: whom to ask; their names are unique.
+        sources: whom to ask; their names are unique. None takes the gatherer that the open runtime, or one opened now
+            (`core.ambient`), has for the working directory, with its own settings.
         timeout_s: the longest a gathering takes, inside the deadline it is given; also each source's own limit where
             its traits name none.
         limit: how many queries are under way at once.
@@ -57,7 +59,7 @@ class ContextGatherer:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[Source] | None = None,
         *,
         timeout_s: float = 10.0,
         limit: int = 32,
@@ -66,13 +68,14 @@ class ContextGatherer:
         cache: RetrievalCache | None = None,
         optimizer: Chooser | None = None,
     ) -> None:
-        names = Counter(source.name for source in sources)
+        self._is_ambient = sources is None
+        self.sources = tuple(sources or ())
+        names = Counter(source.name for source in self.sources)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise InvalidArgumentError(f"two sources are named {twice[0]!r}; give each a name of its own")
         if timeout_s <= 0:
             raise InvalidArgumentError(f"timeout_s is {timeout_s}; pass more than zero")
-        self.sources = tuple(sources)
         self._timeout_s = timeout_s
         self._limit = limit
         self._clock = clock or SystemClock()
@@ -103,6 +106,11 @@ class ContextGatherer:
         """
         if max_rag_results < 1:
             raise InvalidArgumentError(f"max_rag_results is {max_rag_results}; ask for at least one")
+        if self._is_ambient:
+            gatherer: ContextGatherer = (await ambient.runtime()).gatherer(Path.cwd())
+            return await gatherer.gather_global_context(
+                user_prompt, rag_queries, max_rag_results, deadline=deadline, task_type=task_type
+            )
         began = self._clock.monotonic()
         decision = self._decide(user_prompt, task_type)
         due = self._due(deadline)

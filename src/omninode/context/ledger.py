@@ -72,6 +72,10 @@ class Ledger:
         self._max_waiting = max_waiting
         self._written = self._dropped = self._failures = 0
 
+    def use(self, database: Statements) -> None:
+        """Keep rows in `database` from now on; those that wait go there too."""
+        self._database = database
+
     @property
     def kept_in(self) -> KeptIn:
         """Where rows end up."""

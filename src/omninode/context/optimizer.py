@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from omninode.context.choose import ChoosingConfig, SourceModels, prompt_hash
@@ -25,7 +25,7 @@ from omninode.context.outcome import Outcome, Pending, rewards_of, rows_of
 from omninode.context.pack import Packed, Shares
 from omninode.context.predict import Prediction
 from omninode.context.source import Source
-from omninode.core import current
+from omninode.core import ambient, current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.ids import stable_hash
 from omninode.routing.cache.exact import ExactCache
@@ -79,7 +79,9 @@ class ContextOptimizer:
     """Learns which context is worth gathering. Use it from one event loop.
 
     Args:
-        database: where learning is kept; None keeps it in memory, and `statistics().kept_in` says so.
+        database: where learning is kept; "memory" keeps it in this process only. With None, and no spool, it is kept in
+            the database of the open runtime, or of one opened by the first awaited call (`core.ambient`).
+            `statistics().kept_in` says where.
         spool: takes the rows of learning instead of the database, so that nothing ever waits for them.
         must: names of sources that are never left out, besides those whose traits say so.
         config: how sources are chosen.
@@ -90,7 +92,7 @@ class ContextOptimizer:
 
     def __init__(
         self,
-        database: Statements | None = None,
+        database: Statements | Literal["memory"] | None = None,
         *,
         spool: RowSpool | None = None,
         must: Iterable[str] = (),
@@ -101,13 +103,15 @@ class ContextOptimizer:
     ) -> None:
         self._clock = clock or SystemClock()
         self._models = SourceModels(config or ChoosingConfig(), must=must, seed=seed)
-        self._ledger = Ledger(database, spool=spool)
+        given = None if database == "memory" else database
+        self._is_ambient = database is None and spool is None
+        self._ledger = Ledger(given, spool=spool)
         self._notes = FileNotes()
         self._ttl_s = prediction_ttl_s
         self._predictions: ExactCache[Prediction] = ExactCache(1_000, prediction_ttl_s, self._clock)
         self._pending: OrderedDict[UUID, Pending] = OrderedDict()
         self._loading = asyncio.Lock()
-        self._is_loaded = database is None
+        self._is_loaded = given is None and not self._is_ambient
         self._decisions = self._asked = self._hits = 0
 
     # Choosing: called by the gatherer.
@@ -266,6 +270,9 @@ class ContextOptimizer:
 
     async def load(self) -> None:
         """Learn again from the rows the database holds; once, and not at all when it is away."""
+        if self._is_ambient:
+            # Asked each time: after a shutdown there is another one.
+            self._ledger.use((await ambient.runtime()).database)
         async with self._loading:
             if self._is_loaded:
                 return

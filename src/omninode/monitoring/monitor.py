@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from omninode.core import current
+from omninode.core import ambient, current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import DatabaseError, DeadlineExceededError, InvalidArgumentError, RefusedError
 from omninode.core.events import AgentOutcome, Event, EventSink, NullSink, PhaseFinished, PhaseStarted
@@ -62,9 +62,8 @@ class OpenPhase:
 class PerformanceMonitor:
     """Times phases and agents, and tells rates, response times and what a run measured.
 
-    `PerformanceMonitor()` works alone, in memory, and uses the sink and the database of the open runtime where the
-    calling code runs inside of one. `is_enabled=False` measures for the report but emits nothing. Safe to use from
-    many tasks at once.
+    Without sink and database it belongs to the open runtime, or to one opened by its first awaited call
+    (`core.ambient`). `is_enabled=False` measures for the report but emits nothing. Safe to use from many tasks at once.
     """
 
     def __init__(
@@ -97,7 +96,9 @@ class PerformanceMonitor:
         An exception (a cancellation too) ends the phase as failed with its class, and goes on. `run_id` None takes
         that of the current scope.
         """
-        phase = self._opened(self._run_id(run_id), name, metadata)
+        known = self._run_id(run_id)
+        await self._join()
+        phase = self._opened(known, name, metadata)
         self._entered[id(phase)] = phase
         try:
             with current.entered(run_id=phase.run_id, phase=name):
@@ -123,9 +124,10 @@ class PerformanceMonitor:
         that can hold an `async with`, `phase` is the better form: it cannot forget to close.
         """
         key = (as_run_id(run_id), phase)
+        if duration_ms is not None and not duration_ms >= 0:
+            raise InvalidArgumentError(f"phase {phase!r} took {duration_ms} ms; pass zero or more")
+        await self._join()
         if duration_ms is not None:
-            if not duration_ms >= 0:
-                raise InvalidArgumentError(f"phase {phase!r} took {duration_ms} ms; pass zero or more")
             return self._finish(self._opened(*key, metadata, is_announced=False), duration_ms=duration_ms)
         started = self._tracked.pop(key, None)
         if started is not None:
@@ -162,6 +164,7 @@ class PerformanceMonitor:
             error_class=error_class,
             metadata=redact(dict(metadata or {})),
         )
+        await self._join()
         self._emit(outcome)
         return outcome
 
@@ -171,8 +174,9 @@ class PerformanceMonitor:
         A database that does not answer is named in `degraded`; what memory knows is returned all the same.
         """
         key = as_run_id(run_id)
+        await self._join()
         in_memory = self._book.metrics(key, open_phases=self._open_phases(key))
-        database = self._database or getattr(current.scope().runtime, "database", None)
+        database = self._database or getattr(ambient.find(), "database", None)
         if database is None:
             return in_memory
         try:
@@ -201,6 +205,11 @@ class PerformanceMonitor:
             abandoned=self._abandoned,
             observed=self._observed,
         )
+
+    async def _join(self) -> None:
+        """See to it that there is a runtime to belong to, where nothing else was passed."""
+        if self._is_enabled and self._sink is None and self._database is None:
+            await ambient.runtime()
 
     def _run_id(self, run_id: UUID | str | None) -> UUID:
         known = current.scope().run_id if run_id is None else as_run_id(run_id)
@@ -261,7 +270,7 @@ class PerformanceMonitor:
     def _target(self) -> EventSink:
         if self._sink is not None:
             return self._sink
-        return getattr(current.scope().runtime, "sink", None) or _NOWHERE
+        return getattr(ambient.find(), "sink", None) or _NOWHERE
 
     def _open_phases(self, run_id: UUID) -> tuple[str, ...]:
         going_on = (*self._tracked.values(), *self._entered.values())

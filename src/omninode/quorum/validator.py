@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omninode.core import current
+from omninode.core import ambient, current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline
 from omninode.core.errors import ConfigurationError, InvalidArgumentError, QuorumFailedError
@@ -43,7 +43,7 @@ class QuorumValidator:
 
     Args:
         voters: a router (every deployment with the role `voter` votes), or the voters themselves; None takes the
-            router of the runtime that the calling code runs in.
+            router of the open runtime, or of one opened now (`core.ambient`), and tells its sink.
         weights: how much each vote counts; by default what the voters bring.
         minimum: how many votes must be counted for a decision; by default more than half of the voters.
         agents: names that tasks may use, told to the voters; empty when unknown.
@@ -70,7 +70,7 @@ class QuorumValidator:
         self._minimum = minimum
         self._agents = tuple(agents)
         self._vote_timeout_s = vote_timeout_s
-        self._sink = sink or NullSink()
+        self._sink = sink
         self._clock = clock or SystemClock()
         self._tallied: Counter[str] = Counter()
 
@@ -94,7 +94,8 @@ class QuorumValidator:
         tasks = planned_tasks(task_breakdown)
         if not tasks:
             return _without_tasks(round)
-        seats = self._seats()
+        source, sink = await self._voters()
+        seats = self._seats(source)
         minimum = self._minimum if self._minimum is not None else len(seats) // 2 + 1
         if minimum > len(seats):
             raise ConfigurationError(f"a quorum of {minimum} is asked of {len(seats)} voters; lower the minimum")
@@ -104,7 +105,7 @@ class QuorumValidator:
                 seats,
                 ballot=Ballot(prompt=user_prompt, tasks=tasks, agents=self._agents, round=round),
                 vote_timeout_s=self._vote_timeout_s,
-                sink=self._sink,
+                sink=sink,
                 clock=self._clock,
             )
             votes = await poll.run(minimum=minimum)
@@ -114,9 +115,14 @@ class QuorumValidator:
         """What was decided so far."""
         return QuorumStatistics(**self._tallied)
 
-    def _seats(self) -> list[Seat]:
-        source = self._source if self._source is not None else getattr(current.scope().runtime, "router", None)
-        voters: Sequence[Voter] = voters_of(source) if isinstance(source, Router) else (source or ())
+    async def _voters(self) -> tuple[Router | Sequence[Voter], EventSink]:
+        if self._source is not None:
+            return self._source, self._sink or NullSink()
+        runtime = await ambient.runtime()
+        return runtime.router, self._sink or runtime.sink
+
+    def _seats(self, source: Router | Sequence[Voter]) -> list[Seat]:
+        voters: Sequence[Voter] = voters_of(source) if isinstance(source, Router) else source
         if not voters:
             raise ConfigurationError(
                 "nobody can vote: declare a deployment with the role 'voter', or pass voters to QuorumValidator"

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from omninode.core import current
+from omninode.core import ambient, current
 from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink
@@ -110,7 +110,7 @@ async def call_with_breaker(
     """What `func(*args, **kwargs)` returns, guarded by the breaker called `breaker_name`.
 
     Two calls with one name share one breaker. It comes from the open runtime; without one, from a registry that hangs
-    on the running event loop. The name is all the caller gives, so something that outlives the call must hold the
+    on the running event loop (guarding a call must not wait for a database, so this opens no runtime). The name is all the caller gives, so something that outlives the call must hold the
     state, and of the places there are the loop is the least bad: unlike a module-level registry it ends with its
     program or test, is never touched by two threads, and leaves nothing behind in this module; its price is that
     several `asyncio.run` in one process do not share. Where they should, keep a `BreakerRegistry` and use
@@ -129,14 +129,15 @@ async def call_with_breaker(
 
 
 def _registry() -> BreakerRegistry:
-    runtime = current.scope().runtime
+    loop = asyncio.get_running_loop()
+    own: BreakerRegistry | None = getattr(loop, _ATTRIBUTE, None)
+    # Once the loop has a registry, a runtime that is opened later by itself must not split a breaker in two.
+    runtime = current.scope().runtime if own is not None else ambient.find()
     if runtime is not None:
         # Any: core cannot name the type of the runtime, a room above this one.
         registry: BreakerRegistry = runtime.breakers
         return registry
-    loop = asyncio.get_running_loop()
-    found: BreakerRegistry | None = getattr(loop, _ATTRIBUTE, None)
-    if found is None:
-        found = BreakerRegistry()
-        setattr(loop, _ATTRIBUTE, found)
-    return found
+    if own is None:
+        own = BreakerRegistry()
+        setattr(loop, _ATTRIBUTE, own)
+    return own

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from omninode.context.gather import ContextGatherer
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline
@@ -28,7 +30,7 @@ from omninode.runtime.models import NO_MODEL, find_deployments
 from omninode.runtime.paths import data_directory
 from omninode.runtime.settings import Settings, load_settings
 from omninode.runtime.telemetry import TelemetryRoad
-from omninode.runtime.wiring import Wiring
+from omninode.runtime.wiring import Wiring, breaker_config
 from omninode.simulation.server import SimulatedModels
 from omninode.storage.database import Database, DatabaseStatistics
 from omninode.storage.state import DatabaseStateStore
@@ -69,7 +71,7 @@ class Runtime:
     """Everything that is open, and the door to the main job. Entering it twice is a mistake, closing twice is not.
 
     Inside its block the parts that were made without arguments (`PerformanceOptimizer()`, `PerformanceMonitor()` …)
-    belong to it.
+    belong to it; outside of any block they open one by themselves (`core.ambient`).
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class Runtime:
         self.road = await self._stack.enter_async_context(
             TelemetryRoad(self.settings, directory, bus=self.bus, database=self.link.database, clock=self.clock)
         )
-        self.breakers = BreakerRegistry(clock=self.clock, sink=self.sink)
+        self.breakers = BreakerRegistry(breaker_config(self.settings), clock=self.clock, sink=self.sink)
         self._keeper = StateKeeper(
             DatabaseStateStore(self.link.database), registry=self.breakers, clock=self.clock, sink=self.sink
         )
@@ -139,8 +141,13 @@ class Runtime:
         self.router = await self._stack.enter_async_context(wiring.router(deployments))
         for manager in self.router.retries:
             self._keeper.watch(manager)
+        self._gatherers = wiring.gatherers(self.optimizer)
         self.pipeline = wiring.pipeline(
-            router=self.router, monitor=self.monitor, optimizer=self.optimizer, is_simulated=self.is_simulated
+            router=self.router,
+            monitor=self.monitor,
+            optimizer=self.optimizer,
+            gatherers=self._gatherers,
+            is_simulated=self.is_simulated,
         )
 
     async def _find_models(self) -> Sequence[DeploymentConfig]:
@@ -189,6 +196,10 @@ class Runtime:
     def database(self) -> Database:
         """The pool; statements raise DatabaseUnavailableError while the server is away."""
         return self.link.database
+
+    def gatherer(self, workspace: Path | None = None) -> ContextGatherer:
+        """The gatherer of `workspace` (None: without one), the same that a run on it uses."""
+        return self._gatherers.for_workspace(workspace)
 
     # Any: see RunRequest.tasks.
     async def run(self, request: RunRequest | str, **options: Any) -> RunReport:

@@ -41,9 +41,18 @@ from omninode.workflow.agent import Agent, AgentCatalog
 from omninode.workflow.parts import Parts, PipelineLimits
 from omninode.workflow.pipeline import Pipeline
 
-__all__ = ["Wiring"]
+__all__ = ["Gatherers", "Wiring", "breaker_config"]
 
 _MAX_WORKSPACES = 8
+
+
+def breaker_config(settings: Settings) -> CircuitBreakerConfig:
+    """The breaker that the CIRCUIT_BREAKER_ variables describe."""
+    return CircuitBreakerConfig(
+        failure_threshold=settings.breaker_failure_threshold,
+        timeout_seconds=settings.breaker_timeout_s,
+        success_threshold=settings.breaker_success_threshold,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +64,6 @@ class Wiring:
     sink: Tee
     http: HttpClient
     breakers: BreakerRegistry
-
-    def breaker_config(self) -> CircuitBreakerConfig:
-        """The breaker that the CIRCUIT_BREAKER_ variables describe."""
-        return CircuitBreakerConfig(
-            failure_threshold=self.settings.breaker_failure_threshold,
-            timeout_seconds=self.settings.breaker_timeout_s,
-            success_threshold=self.settings.breaker_success_threshold,
-        )
 
     def retry_config(self) -> RetryConfig:
         """The retries that the RETRY_ variables describe."""
@@ -89,18 +90,24 @@ class Wiring:
             cache=cache,
             clock=self.clock,
             sink=self.sink,
-            settings=RouterSettings(retry=self.retry_config(), breaker=self.breaker_config()),
+            settings=RouterSettings(retry=self.retry_config(), breaker=breaker_config(self.settings)),
             parts=RouterParts(breakers=self.breakers),
         )
 
     def pipeline(
-        self, *, router: Router, monitor: PerformanceMonitor, optimizer: ContextOptimizer, is_simulated: bool
+        self,
+        *,
+        router: Router,
+        monitor: PerformanceMonitor,
+        optimizer: ContextOptimizer,
+        gatherers: Gatherers,
+        is_simulated: bool,
     ) -> Pipeline:
         """The main job."""
         agents = AgentCatalog.default(extra=[Agent(**entry.model_dump()) for entry in self.settings.agents])
         parts = Parts(
             validator=InputValidator(ValidationPolicy(known_agents=frozenset(agents)), clock=self.clock),
-            gatherer_for=Gatherers(self, optimizer).for_workspace,
+            gatherer_for=gatherers.for_workspace,
             optimizer=optimizer,
             router=router,
             quorum=QuorumValidator(
@@ -122,6 +129,10 @@ class Wiring:
             task_context_tokens=self.settings.task_context_tokens,
         )
         return Pipeline(parts, limits)
+
+    def gatherers(self, optimizer: ContextOptimizer) -> Gatherers:
+        """Who gathers, by workspace."""
+        return Gatherers(self, optimizer)
 
     def optimizer(self, database: Database, spool: Spool) -> ContextOptimizer:
         """What has been learned about context."""
@@ -168,7 +179,7 @@ class Gatherers:
         policy = Policy(
             f"source-{entry.name}",
             retry=wiring.retry_config(),
-            breaker=wiring.breakers.get(f"source-{entry.name}", wiring.breaker_config()),
+            breaker=wiring.breakers.get(f"source-{entry.name}", breaker_config(wiring.settings)),
             clock=wiring.clock,
             sink=wiring.sink,
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from omninode.core import current
+from omninode.core import ambient
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import ConfigurationError
 from omninode.storage.advisor import QueryReport, report_queries
@@ -23,8 +23,8 @@ _FIRST_BATCH = 100
 class PerformanceOptimizer:
     """Fast batches, missing indexes, slow queries.
 
-    Without `database` it uses the one of the open runtime (`core.current`), or what `opener` returns; without
-    `batch_size` the BATCH_OPERATION_SIZE of the open runtime, or 100. Safe to use from many tasks at once.
+    Without `database` it uses that of the open runtime, or of one opened now (`core.ambient`); without `batch_size`
+    the BATCH_OPERATION_SIZE of the open runtime, or 100. Safe to use from many tasks at once.
     """
 
     def __init__(
@@ -32,13 +32,11 @@ class PerformanceOptimizer:
         database: Database | None = None,
         *,
         batch_size: int | None = None,
-        opener: Callable[[], Awaitable[Database]] | None = None,
         clock: Clock | None = None,
     ) -> None:
         if batch_size is not None and not 1 <= batch_size <= LARGEST_BATCH:
             raise ConfigurationError(f"the batch size is {batch_size}; set BATCH_OPERATION_SIZE to 1..{LARGEST_BATCH}")
         self._database = database
-        self._opener = opener
         self._batch_size = batch_size
         self._writer = BulkWriter(clock=clock or SystemClock())
 
@@ -67,24 +65,25 @@ class PerformanceOptimizer:
                 wins.
             on_conflict: what INSERT does with a row that violates a unique index.
         """
+        database, first_batch = await self._opened()
         request = BatchRequest(
             data=data,
             operation=Operation.parse(operation_type),
             table=table_name,
             keys=key_columns,
             on_conflict=on_conflict,
-            batch_size=self._first_size() if batch_size is None else batch_size,
+            batch_size=first_batch if batch_size is None else batch_size,
             grows=batch_size is None,
             isolate=isolate,
         )
-        return await self._writer.write(await self._open_database(), request)
+        return await self._writer.write(database, request)
 
     async def create_missing_indexes(self, *, dry_run: bool = False) -> tuple[IndexChange, ...]:
         """Create, without blocking writers, the indexes that foreign keys and lookups by run lack.
 
         Idempotent: what is there, in any form that serves, is left alone. With `dry_run` nothing is created.
         """
-        return await create_missing(await self._open_database(), dry_run=dry_run)
+        return await create_missing((await self._opened())[0], dry_run=dry_run)
 
     async def optimize_queries(self, *, limit: int = 20) -> QueryReport:
         """Refresh stale planner statistics and report how the dearest statements run.
@@ -92,25 +91,11 @@ class PerformanceOptimizer:
         Looks at the `limit` statements that took most time in this process, asks the server for their plans, and
         names full scans of large tables with their filter.
         """
-        return await report_queries(await self._open_database(), limit=limit)
+        return await report_queries((await self._opened())[0], limit=limit)
 
-    def _first_size(self) -> int:
-        if self._batch_size is not None:
-            return self._batch_size
-        runtime = current.scope().runtime
-        # Any: core cannot name the type of the runtime, a room above this one.
-        size: int = _FIRST_BATCH if runtime is None else runtime.settings.batch_operation_size
-        return size
-
-    async def _open_database(self) -> Database:
-        if self._database is not None:
-            return self._database
-        runtime = current.scope().runtime
-        if runtime is not None:
-            database: Database = runtime.database
-            return database
-        if self._opener is not None:
-            return await self._opener()
-        raise ConfigurationError(
-            "no database is open: pass PerformanceOptimizer(database), or use it inside `async with omninode.open()`"
-        )
+    async def _opened(self) -> tuple[Database, int]:
+        """The database to use, and how many rows the first batch of a call has."""
+        runtime = await ambient.runtime() if self._database is None else ambient.find()
+        database: Database = self._database or runtime.database
+        configured: int = _FIRST_BATCH if runtime is None else runtime.settings.batch_operation_size
+        return database, self._batch_size or configured

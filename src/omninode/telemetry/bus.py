@@ -186,7 +186,7 @@ class EventBus:
         self._loop_thread = threading.get_ident()
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._wake.set()
-        self._task = self._loop.create_task(self._run(self._wake, self._idle), name="omninode-event-bus")
+        self._task = self._feeding(self._wake, self._idle)
 
     def subscribe(
         self,
@@ -251,6 +251,7 @@ class EventBus:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit.remaining()):
                 while any(self._lanes) or not self._idle.is_set():
+                    self._revive()
                     self._idle.clear()
                     self._signal()
                     await self._idle.wait()
@@ -295,6 +296,17 @@ class EventBus:
             return
         with contextlib.suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(wake.set)
+
+    def _feeding(self, wake: asyncio.Event, idle: asyncio.Event) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._run(wake, idle), name="omninode-event-bus")
+        # Whoever drains must not wait for a task that is no more.
+        task.add_done_callback(lambda _: idle.set())
+        return task
+
+    def _revive(self) -> None:
+        """Feed again when the end of the loop has cancelled the task before the bus was closed: what waits is due."""
+        if self._task is not None and self._task.done() and self._wake is not None and self._idle is not None:
+            self._task = self._feeding(self._wake, self._idle)
 
     async def _run(self, wake: asyncio.Event, idle: asyncio.Event) -> None:
         while True:

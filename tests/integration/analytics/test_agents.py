@@ -7,7 +7,7 @@ import pytest
 
 from omninode.analytics.agents import AgentAnalytics, track_agent_performance
 from omninode.core import current
-from omninode.core.errors import ConfigurationError, InvalidArgumentError
+from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import AgentOutcome
 from omninode.testing.sink import RecordingSink
 
@@ -168,5 +168,3 @@ async def test_misuse_is_refused_with_a_remedy(database):
         await AgentAnalytics(database).track_agent_performance("a", "t", success=True, duration_ms=-1)
     with pytest.raises(InvalidArgumentError, match="no such detail"):
         await AgentAnalytics(database).track_agent_performance("a", "t", success=True, duration_ms=1, colour="red")
-    with pytest.raises(ConfigurationError, match="pass database"):
-        await AgentAnalytics().summary("a")

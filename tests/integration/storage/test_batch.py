@@ -14,8 +14,9 @@ from uuid import UUID
 import pytest
 
 from omninode.core import current
-from omninode.core.errors import BatchDataError, ConfigurationError
+from omninode.core.errors import BatchDataError
 from omninode.core.ids import uuid7
+from omninode.runtime.settings import Settings
 from omninode.storage.database import Database
 from omninode.storage.optimizer import PerformanceOptimizer
 
@@ -297,21 +298,14 @@ async def test_writers_of_the_same_keys_do_not_deadlock(tables: Database) -> Non
     assert len(await rows_of(tables, "SELECT FROM things")) == 200
 
 
-async def test_without_a_database_it_says_how_to_open_one() -> None:
-    with pytest.raises(ConfigurationError, match=r"omninode\.open"):
-        await PerformanceOptimizer().batch_write_with_pooling([thing()], "INSERT", "things")
+async def test_zero_arguments_use_the_open_runtime_and_its_batch_size(tables: Database) -> None:
+    class Runtime:
+        database = tables
+        settings = Settings(batch_operation_size=2)
 
-
-async def test_zero_arguments_use_the_open_runtime_or_the_opener(tables: Database) -> None:
-    runtime = SimpleNamespace(database=tables, settings=SimpleNamespace(batch_operation_size=100))
-    with current.entered(runtime=runtime):
-        assert (await PerformanceOptimizer().batch_write_with_pooling([thing()], "INSERT", "things")).rows == 1
-
-    async def opener() -> Database:
-        return tables
-
-    optimizer = PerformanceOptimizer(opener=opener)
-    assert (await optimizer.batch_write_with_pooling([thing()], "INSERT", "things")).rows == 1
+    with current.entered(runtime=Runtime()):
+        result = await PerformanceOptimizer().batch_write_with_pooling([thing(), thing(), thing()], "INSERT", "things")
+    assert (result.rows, result.batches) == (3, 2)
 
 
 async def test_missing_indexes_are_created_once(tables: Database) -> None:

@@ -79,14 +79,14 @@ def share_asked(optimizer: ContextOptimizer, source: str, draws: int = 200) -> f
 
 
 def test_everything_is_asked_before_anything_is_learned() -> None:
-    decision = ContextOptimizer(seed=1).choose("fix the bug", SOURCES)
+    decision = ContextOptimizer("memory", seed=1).choose("fix the bug", SOURCES)
     assert included(decision) == {"good", "useless", "must"}
     assert [choice.reason for choice in decision.choices] == ["cold_start", "cold_start", "must"]
     assert [choice.propensity for choice in decision.choices] == [1.0, 1.0, 1.0]
 
 
 async def test_useless_source_is_dropped_and_useful_and_must_ones_are_kept() -> None:
-    optimizer = ContextOptimizer(seed=1, config=EAGER)
+    optimizer = ContextOptimizer("memory", seed=1, config=EAGER)
     await train(optimizer)
     assert share_asked(optimizer, "good") == 1.0
     assert share_asked(optimizer, "must") == 1.0
@@ -94,13 +94,13 @@ async def test_useless_source_is_dropped_and_useful_and_must_ones_are_kept() -> 
 
 
 async def test_source_named_in_must_is_kept_though_useless() -> None:
-    optimizer = ContextOptimizer(seed=1, config=EAGER, must=["useless"])
+    optimizer = ContextOptimizer("memory", seed=1, config=EAGER, must=["useless"])
     await train(optimizer)
     assert share_asked(optimizer, "useless") == 1.0
 
 
 async def test_source_given_up_comes_back_when_it_helps_again() -> None:
-    optimizer = ContextOptimizer(seed=1, config=EAGER)
+    optimizer = ContextOptimizer("memory", seed=1, config=EAGER)
     await train(optimizer)
     before = share_asked(optimizer, "useless")
     await train(optimizer, 600, helpful="useless")
@@ -109,7 +109,7 @@ async def test_source_given_up_comes_back_when_it_helps_again() -> None:
 
 
 async def test_choice_depends_on_the_kind_of_prompt() -> None:
-    optimizer = ContextOptimizer(seed=1, config=EAGER)
+    optimizer = ContextOptimizer("memory", seed=1, config=EAGER)
     for number in range(60):
         for task_type, helpful, prompt in (
             ("debug", "good", f"Traceback: KeyError {number}, fix the crash"),
@@ -128,7 +128,7 @@ async def test_choice_depends_on_the_kind_of_prompt() -> None:
 
 
 async def test_logged_propensity_is_the_frequency_of_the_choice() -> None:
-    optimizer = ContextOptimizer(seed=3, config=ChoosingConfig(min_labels=5, explored_share=0.1))
+    optimizer = ContextOptimizer("memory", seed=3, config=ChoosingConfig(min_labels=5, explored_share=0.1))
     await train(optimizer, 12)
     drawn = [optimizer.choose("fix bug one", SOURCES, task_type="debug").choices[1] for _ in range(4000)]
     assert len({choice.propensity for choice in drawn}) == 1
@@ -138,21 +138,21 @@ async def test_logged_propensity_is_the_frequency_of_the_choice() -> None:
 
 
 async def test_propensity_never_falls_below_the_floor() -> None:
-    optimizer = ContextOptimizer(seed=1, config=ChoosingConfig(min_labels=5, explored_share=0.0, floor=0.07))
+    optimizer = ContextOptimizer("memory", seed=1, config=ChoosingConfig(min_labels=5, explored_share=0.0, floor=0.07))
     await train(optimizer, 300)
     assert optimizer.choose("fix bug", SOURCES, task_type="debug").choices[1].propensity == pytest.approx(0.07)
 
 
 def test_same_seed_chooses_the_same() -> None:
     def chosen(seed: int) -> list[set[str]]:
-        optimizer = ContextOptimizer(seed=seed, config=ChoosingConfig(min_labels=1))
+        optimizer = ContextOptimizer("memory", seed=seed, config=ChoosingConfig(min_labels=1))
         return [included(optimizer.choose(str(n), SOURCES)) for n in range(5)]
 
     assert chosen(5) == chosen(5)
 
 
 async def test_skipped_and_failed_sources_get_no_reward() -> None:
-    optimizer = ContextOptimizer(seed=1)
+    optimizer = ContextOptimizer("memory", seed=1)
     decision = optimizer.choose("p", SOURCES)
     good, useless, must = reports(decision)
     failed = SourceReport(source="useless", context_type="retrieval", status="failed", queries=1)
@@ -163,7 +163,7 @@ async def test_skipped_and_failed_sources_get_no_reward() -> None:
 
 
 async def test_item_two_sources_found_rewards_both() -> None:
-    optimizer = ContextOptimizer(seed=1)
+    optimizer = ContextOptimizer("memory", seed=1)
     decision = optimizer.choose("p", SOURCES)
     optimizer.observe(decision, reports(decision))
     shared = item("good", metadata={"origins": ("good", "useless")})
@@ -172,7 +172,7 @@ async def test_item_two_sources_found_rewards_both() -> None:
 
 
 async def test_failed_task_earns_its_context_nothing() -> None:
-    optimizer = ContextOptimizer(seed=1)
+    optimizer = ContextOptimizer("memory", seed=1)
     decision = optimizer.choose("p", SOURCES)
     optimizer.observe(decision, reports(decision))
     learned = await optimizer.learn_from_success("p", used_items=[item("good")], success=False, decision_id=decision.id)
@@ -180,7 +180,7 @@ async def test_failed_task_earns_its_context_nothing() -> None:
 
 
 async def test_failing_tasks_lower_the_price_and_successes_raise_it() -> None:
-    optimizer = ContextOptimizer(seed=1)
+    optimizer = ContextOptimizer("memory", seed=1)
     start = optimizer.statistics().price
     await train(optimizer, 5, success=False)
     low = optimizer.statistics().price
@@ -189,7 +189,7 @@ async def test_failing_tasks_lower_the_price_and_successes_raise_it() -> None:
 
 
 async def test_success_with_context_types_alone_is_learned_and_predicted() -> None:
-    optimizer = ContextOptimizer(config=ChoosingConfig(min_labels=5, explored_share=0.0))
+    optimizer = ContextOptimizer("memory", config=ChoosingConfig(min_labels=5, explored_share=0.0))
     for number in range(30):
         await optimizer.learn_from_success(f"fix bug {number}", ["files"], task_type="debug")
         await optimizer.learn_from_success(f"fix bug {number}", ["hints"], task_type="debug", success=False)
@@ -198,7 +198,7 @@ async def test_success_with_context_types_alone_is_learned_and_predicted() -> No
 
 
 async def test_first_prediction_names_every_type_and_says_it_is_a_cold_start() -> None:
-    prediction = await ContextOptimizer().predict("write a function")
+    prediction = await ContextOptimizer("memory").predict("write a function")
     assert prediction.needed == ["files", "search", "structure", "retrieval", "hints"]
     assert {entry.basis for entry in prediction.types} == {"cold_start"}
     assert prediction.confidence == 0.0
@@ -206,7 +206,7 @@ async def test_first_prediction_names_every_type_and_says_it_is_a_cold_start() -
 
 async def test_prediction_is_cached_until_it_is_old() -> None:
     clock = FakeClock()
-    optimizer = ContextOptimizer(clock=clock, prediction_ttl_s=60)
+    optimizer = ContextOptimizer("memory", clock=clock, prediction_ttl_s=60)
     first = await optimizer.predict("Fix  the bug")
     again = await optimizer.predict("fix the bug")
     clock.advance(61)
@@ -217,14 +217,14 @@ async def test_prediction_is_cached_until_it_is_old() -> None:
 
 
 async def test_cached_prediction_never_hides_what_was_learned_since() -> None:
-    optimizer = ContextOptimizer(seed=1, config=EAGER)
+    optimizer = ContextOptimizer("memory", seed=1, config=EAGER)
     assert "retrieval" in await optimizer.predict_context_needs("fix bug 3", task_type="debug")
     await train(optimizer)
     assert "retrieval" not in await optimizer.predict_context_needs("fix bug 3", task_type="debug")
 
 
 async def test_task_is_sent_the_types_it_needs_within_the_budget() -> None:
-    optimizer = ContextOptimizer(seed=1, config=EAGER)
+    optimizer = ContextOptimizer("memory", seed=1, config=EAGER)
     items = [
         ContextItem(id="a", source="good", context_type="search", content="bug in the parser module", tokens=50),
         ContextItem(id="b", source="useless", context_type="retrieval", content="bug in the parser module", tokens=10),
@@ -298,7 +298,7 @@ async def test_decision_without_an_outcome_is_recorded_at_the_end_without_reward
 
 
 async def test_without_database_it_learns_in_memory_and_says_so() -> None:
-    optimizer = ContextOptimizer()
+    optimizer = ContextOptimizer("memory")
     learned = await optimizer.learn_from_success("p", ["files"])
     assert (learned.kept_in, optimizer.statistics().kept_in, optimizer.statistics().labels) == ("memory", "memory", 1)
 
@@ -418,7 +418,7 @@ def test_notes_forget_the_file_untouched_for_longest() -> None:
 
 
 async def test_hints_are_told_once_there_is_something_to_tell() -> None:
-    optimizer = ContextOptimizer(seed=1)
+    optimizer = ContextOptimizer("memory", seed=1)
     source = LearnedHints(optimizer)
     query = SourceQuery(prompt="fix the bug number 7", queries=("q",))
     assert await source.fetch(query) == []

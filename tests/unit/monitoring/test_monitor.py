@@ -7,7 +7,7 @@ import pytest
 
 from omninode.core import current
 from omninode.core.errors import DatabaseUnavailableError, InvalidArgumentError
-from omninode.core.events import AgentOutcome, CallFinished, ErrorOccurred, PhaseFinished, PhaseStarted
+from omninode.core.events import AgentOutcome, CallFinished, ErrorOccurred, NullSink, PhaseFinished, PhaseStarted
 from omninode.monitoring.monitor import PerformanceMonitor
 from omninode.telemetry.bus import EventBus
 from omninode.testing.clock import FakeClock
@@ -177,7 +177,7 @@ async def test_totals_of_a_run_come_from_what_others_emit(monitor):
 
 
 async def test_the_oldest_run_is_forgotten_when_memory_is_full():
-    monitor = PerformanceMonitor(max_runs=2)
+    monitor = PerformanceMonitor(NullSink(), max_runs=2)
     for name in ("a", "b", "c"):
         await monitor.track_phase_performance(name, "reporting", duration_ms=1)
     assert (await monitor.get_performance_metrics("a")).origin == "nowhere"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from omninode.core import current
 from omninode.core.deadline import Deadline
 from omninode.core.errors import ConfigurationError, InvalidArgumentError, ProviderUnavailableError, QuorumFailedError
-from omninode.core.events import VoteCast
+from omninode.core.events import NullSink, VoteCast
 from omninode.quorum import Ballot, Decision, QuorumValidator, StaticWeights
 from omninode.testing.sink import RecordingSink
 
@@ -170,7 +171,8 @@ async def test_a_weight_that_is_no_positive_number_is_refused(weight):
 async def test_who_cannot_be_asked_is_said_before_anything_is_spent():
     with pytest.raises(ConfigurationError, match="nobody can vote"):
         await QuorumValidator([]).validate_intent("Add a parser", PLAN)
-    with pytest.raises(ConfigurationError, match="nobody can vote"):
+    with_no_voter = current.entered(runtime=SimpleNamespace(router=[], sink=NullSink()))
+    with with_no_voter, pytest.raises(ConfigurationError, match="nobody can vote"):
         await QuorumValidator().validate_intent("Add a parser", PLAN)
     with pytest.raises(ConfigurationError, match="same name"):
         await QuorumValidator([Scripted("a"), Scripted("a")]).validate_intent("Add a parser", PLAN)
