@@ -101,9 +101,16 @@ def _row(figure: Figure) -> Row:
         figure=figure.name,
         value=_text(spread.median, unit),
         spread=f"{_text(spread.low, unit)} .. {_text(spread.high, unit)}, n={spread.count}" if spread.count > 1 else "",
-        target=f"{figure.target.comparison} {_text(figure.target.bound, unit)}" if figure.target else "",
+        target=_target_text(figure),
         verdict="" if reached is None else "yes" if reached else "no",
     )
+
+
+def _target_text(figure: Figure) -> str:
+    if figure.target is None:
+        return ""
+    always = ", always" if figure.takes_worst else ""
+    return f"{figure.target.comparison} {_text(figure.target.bound, figure.unit)}{always}"
 
 
 def _text(value: float, unit: str) -> str:
@@ -123,5 +130,6 @@ def _figure_json(figure: Figure) -> dict[str, Any]:
         "high": round(figure.spread.high, 5),
         "count": figure.spread.count,
         "target": f"{target.comparison} {target.bound:g}" if target else None,
+        "held_against": "every value" if figure.takes_worst else "median",
         "reached": figure.is_reached,
     }

@@ -39,17 +39,25 @@ def at_least(bound: float) -> Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured number. `unit` is `x` for a ratio; without a `target` it is published as it is."""
+    """One measured number. `unit` is `x` for a ratio; without a `target` it is published as it is.
+
+    The median is held against the target; with `takes_worst` every value is, for promises about each single case.
+    """
 
     name: str
     spread: Spread
     unit: str = "x"
     target: Target | None = None
+    takes_worst: bool = False
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the median reaches the target; None without one."""
-        return None if self.target is None else self.target.is_reached(self.spread.median)
+        """Whether the target is reached; None without one."""
+        if self.target is None:
+            return None
+        spread = self.spread
+        held = (spread.low, spread.high) if self.takes_worst else (spread.median,)
+        return all(self.target.is_reached(value) for value in held)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

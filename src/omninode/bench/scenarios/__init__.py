@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from omninode.bench.scenario import Scenario
-from omninode.bench.scenarios import gathering, quorum
+from omninode.bench.scenarios import analytics, batch, breaker, context, gathering, pipeline, quorum, retry, start
 
 __all__ = ["ALL"]
 
-ALL: tuple[Scenario, ...] = (gathering.SCENARIO, quorum.SCENARIO)
+ALL: tuple[Scenario, ...] = tuple(
+    module.SCENARIO for module in (gathering, quorum, batch, breaker, retry, context, analytics, pipeline, start)
+)

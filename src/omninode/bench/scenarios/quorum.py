@@ -99,7 +99,7 @@ async def _run(room: Surroundings) -> Findings:
         rounds = await interleave(
             {"ours": arms.stop_early, "gather": arms.gather, "one by one": arms.one_by_one},
             rounds=room.scaled(14),
-            budget_s=room.budget_s(26),
+            budget_s=room.budget_s(20),
         )
     needed = arms.needed_s[-rounds.count :]
     to_limit = [wall / limit for wall, limit in zip(rounds.times["ours"], needed, strict=True)]

@@ -1,0 +1,51 @@
+"""Choosing scenarios, going on after a failure, exit codes."""
+
+from __future__ import annotations
+
+import pytest
+
+from omninode.bench import command
+from omninode.bench.measure import Spread
+from omninode.bench.scenario import Figure, Findings, Scenario, at_most
+from omninode.bench.scenarios import ALL
+from omninode.bench.surroundings import Surroundings
+from omninode.core.errors import InvalidArgumentError
+
+pytestmark = pytest.mark.unit
+
+
+def test_every_scenario_states_its_claim_its_arms_and_its_limit() -> None:
+    assert [entry.name for entry in ALL] == [
+        "gathering", "quorum", "batch", "breaker", "retry", "context", "analytics", "pipeline", "start",
+    ]  # fmt: skip
+    assert all(entry.claim and entry.compared and entry.limit for entry in ALL)
+
+
+def test_names_choose_and_an_unknown_one_is_refused_with_those_there_are() -> None:
+    assert [entry.name for entry in command.chosen(["retry", "batch"])] == ["batch", "retry"]
+    assert command.chosen([]) == ALL
+    with pytest.raises(InvalidArgumentError, match=r"'speed'; there are analytics, batch"):
+        command.chosen(["speed"])
+
+
+async def test_listing_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await command.run_bench(["gathering"], list_only=True) == 0
+    assert capsys.readouterr().out.startswith("gathering  parallel RAG queries are 3-5x faster")
+
+
+async def test_a_scenario_that_fails_does_not_stop_the_others() -> None:
+    async def broken(_: Surroundings) -> Findings:
+        raise RuntimeError("a source\nwas lost")
+
+    async def fine(_: Surroundings) -> Findings:
+        return Findings(figures=(Figure(name="f", spread=Spread.of([3.0]), target=at_most(2)),), notes=("n",))
+
+    scenarios = [
+        Scenario(name=name, claim="c", compared="a", limit="l", run=run)
+        for name, run in (("broken", broken), ("fine", fine))
+    ]
+    report = await command.measure_all(scenarios, effort=0.1)
+    first, second = report.scenarios
+    assert first.error == "RuntimeError: a source was lost"
+    assert (second.error, second.notes, second.is_reached) == (None, ("n",), False)
+    assert report.environment.cores >= 1
