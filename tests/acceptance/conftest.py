@@ -29,8 +29,9 @@ import pytest
 from omninode.simulation.profile import DEFAULT_PROFILES
 from omninode.simulation.server import SimulatedModels
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import connect
+from omninode.storage.database import Database, connect
 from omninode.storage.embedded import EmbeddedPostgres
+from omninode.storage.migrate import migrate
 
 _PATIENCE_S = 50.0
 # What a developer's own shell may hold and a test must not see.
@@ -204,6 +205,79 @@ class Simulator:
         return "\n".join(lines)
 
 
+class Tarpit:
+    """A model server that takes every request and answers none until `release`; it sees who gives up."""
+
+    def __init__(self) -> None:
+        self.arrived = self.left = 0
+        self._released = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self._is_closed = False
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._hold, args=(client,), daemon=True).start()
+
+    def _hold(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            client.settimeout(0.02)
+            held = b""
+            while b"\r\n\r\n" not in held or len(held) < _length_of(held):
+                with suppress(TimeoutError):
+                    held += (piece := client.recv(65536))
+                    if not piece:
+                        return
+            self.arrived += 1
+            while not self._released.is_set() and not self._is_closed:
+                with suppress(TimeoutError):
+                    if not client.recv(65536):
+                        self.left += 1
+                        return
+            if self._released.is_set():
+                client.sendall(_CHAT_ANSWER)
+
+    def release(self) -> None:
+        """Answer all who wait, and all to come."""
+        self._released.set()
+
+    def wait_for(self, count: int = 1, *, what: str = "arrived") -> None:
+        """Return when so many requests have arrived, or left."""
+        end = time.monotonic() + _PATIENCE_S
+        while getattr(self, what) < count:
+            assert time.monotonic() < end, f"{getattr(self, what)} of {count} {what}"
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        self._is_closed = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+_BODY = json.dumps(
+    {
+        "id": "c",
+        "model": "tarpit",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "at last"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+    }
+).encode()
+_CHAT_ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+)
+
+
+def _length_of(held: bytes) -> int:
+    head, _, _ = held.partition(b"\r\n\r\n")
+    named = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return len(head) + 4 + (int(named[0].split(b":")[1]) if named else 0)
+
+
 def run_apart(function: Callable[[], Any]) -> Any:
     """Run a coroutine to its end, from code that is not async."""
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -243,7 +317,13 @@ def home() -> Iterator[EmbeddedPostgres]:
     folder = own_directory()
     server = EmbeddedPostgres(folder / "data" / "postgres")
     (folder / "data").mkdir(mode=0o755)
-    run_apart(server.start)
+
+    async def prepare() -> None:
+        await server.start()
+        async with Database.open(server.config, pool_size=1) as database:
+            await migrate(database)
+
+    run_apart(prepare)
     yield server
     run_apart(server.stop)
     shutil.rmtree(folder, ignore_errors=True)
@@ -268,6 +348,7 @@ def bare(tmp_path: Path) -> Iterator[Door]:
     """The command line where nothing is set: no model, no database, a data directory of its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     folder = own_directory()
+    (folder / "data").mkdir(mode=0o755)
     door = Door(
         {
             **clean,
@@ -302,6 +383,41 @@ def omninode(modelless: Door, simulator: Simulator, tmp_path: Path) -> Door:
     file = tmp_path / "models.toml"
     file.write_text(simulator.configuration())
     return modelless.with_(OMNINODE_CONFIG=str(file))
+
+
+@pytest.fixture
+def tarpit() -> Iterator[Tarpit]:
+    held = Tarpit()
+    yield held
+    held.close()
+
+
+def stuck_in(phase: str, door: Door, simulator: Simulator, tarpit: Tarpit) -> tuple[Door, list[str]]:
+    """A door and the arguments of a run that comes as far as `phase` and waits there until the tarpit lets go."""
+    sections = [simulator.configuration()]
+    arguments = ["Write a parser and test the parser"]
+    if phase == "context_gathering":
+        sections.append(f'[[sources]]\nname = "slow"\nurl = "{tarpit.url}"\ntimeout_s = 600\n')
+    elif phase == "parallel_execution":
+        tasks = [
+            {"id": "parser", "agent": "stuck", "description": "Write a parser", "task_type": "coding"},
+            {"id": "test", "agent": "tester", "description": "Test the parser", "depends_on": ["parser"]},
+        ]
+        (door.directory / "stuck.json").write_text(json.dumps(tasks))
+        arguments += ["--tasks", str(door.directory / "stuck.json")]
+        sections.append(
+            f'[[deployments]]\nname = "tarpit"\nbase_url = "{tarpit.url}"\nmodel = "tarpit"\nroles = ["worker"]\n'
+            '[[agents]]\nname = "stuck"\npurpose = "waits"\ninstructions = "Wait."\ndeployment = "tarpit"\n'
+        )
+    else:
+        role = {"task_decomposition": "planner", "quorum_validation": "voter"}[phase]
+        sections = [section.replace(f'"{role}"', '"worker"') for section in sections]
+        sections.append(
+            f'[[deployments]]\nname = "tarpit"\nbase_url = "{tarpit.url}"\nmodel = "tarpit"\nroles = ["{role}"]\n'
+        )
+    file = door.directory / f"stuck-{phase}.toml"
+    file.write_text("\n".join(sections))
+    return door.with_(OMNINODE_CONFIG=str(file)), arguments
 
 
 def configured(door: Door, simulator: Simulator, **options: Any) -> Door:

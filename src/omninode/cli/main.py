@@ -48,8 +48,7 @@ def main() -> None:
         # --debug may stand anywhere; to Typer it belongs in front of the command.
         arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
         code = app(arguments, standalone_mode=False)
-    except KeyboardInterrupt:
-        complain("interrupted; nothing is left running")
+    except (KeyboardInterrupt, typer.Abort):
         code = Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`omninode … | head`): no fault of the run.
@@ -60,4 +59,6 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - border: every error becomes one line and an exit code
         show_error(error, with_traceback=wants_traceback)
         code = exit_code(error)
+    if code == Exit.INTERRUPTED:  # some releases of Typer turn the interrupt into this code themselves
+        complain("interrupted; nothing is left running")
     sys.exit(code if isinstance(code, int) else Exit.DONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +28,9 @@ def simulate(
     """Serve SIMULATED models that speak the OpenAI chat protocol, on loopback."""
     from omninode.cli.loop import run_async
 
-    run_async(_simulate(port, seed, latency))
+    # A server has no other end than this one.
+    with suppress(KeyboardInterrupt):
+        run_async(_simulate(port, seed, latency))
 
 
 async def _simulate(port: int, seed: int, latency: float) -> None:
