@@ -32,10 +32,33 @@ def migrate() -> None:
 
 @commands.command()
 def url() -> None:
-    """Print an address for psql and other clients, starting the embedded server if that is what is used."""
-    from omninode.cli.loop import run_async
+    """Print an address for psql and other clients.
 
-    typer.echo(run_async(_url()))
+    The embedded server, if that is what is used, is started and keeps running until nobody has been connected for ten
+    minutes; 'db stop' ends it at once.
+    """
+    from omninode.cli.loop import run_async
+    from omninode.runtime.database import reachable_url
+
+    typer.echo(run_async(reachable_url()))
+
+
+@commands.command()
+def start() -> None:
+    """Start the embedded server and leave it running until 'db stop'."""
+    from omninode.cli.loop import run_async
+    from omninode.runtime.database import keep_embedded
+
+    typer.echo(run_async(keep_embedded()))
+
+
+@commands.command()
+def stop() -> None:
+    """Stop the embedded server that 'db start' or 'db url' left running."""
+    from omninode.cli.loop import run_async
+    from omninode.runtime.database import stop_embedded
+
+    typer.echo(run_async(stop_embedded()))
 
 
 async def _status() -> None:
@@ -58,9 +81,3 @@ async def _migrate() -> None:
         applied = await bring_up(database)
         names = ", ".join(str(version) for version in applied) or "nothing to do"
         typer.echo(f"{description}: applied {names}")
-
-
-async def _url() -> str:
-    from omninode.runtime.database import reachable_url
-
-    return await reachable_url()

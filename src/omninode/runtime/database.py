@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from omninode.core.clock import Clock
 from omninode.core.concurrency import cancel_and_wait
-from omninode.core.errors import DatabaseUnavailableError, OmniNodeError
+from omninode.core.errors import ConfigurationError, DatabaseUnavailableError, OmniNodeError
 from omninode.core.events import EventSink
+from omninode.runtime.leases import RunLeases
 from omninode.runtime.paths import data_directory
 from omninode.runtime.settings import Settings, load_settings
 from omninode.storage.config import ConnectionConfig
@@ -20,7 +22,7 @@ from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.migrate import migrate
 
-__all__ = ["DatabaseLink", "opened_database", "reachable_url"]
+__all__ = ["DatabaseLink", "keep_embedded", "opened_database", "reachable_url", "stop_embedded"]
 
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
@@ -125,16 +127,53 @@ async def opened_database(*, should_migrate: bool = True) -> AsyncIterator[tuple
     from omninode.core.events import NullSink
 
     settings = load_settings()
-    link = DatabaseLink(settings, data_directory(settings), clock=SystemClock(), sink=NullSink())
+    directory = data_directory(settings)
+    link = DatabaseLink(settings, directory, clock=SystemClock(), sink=NullSink())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(link.close)
         await link.connect(should_migrate=should_migrate)
+        if should_migrate:
+            await RunLeases(directory / "running").mark_lost(link.database)
         yield link.database, link.description
 
 
 async def reachable_url() -> str:
-    """An address that psql and asyncpg take. The embedded server is started and left running for the client."""
+    """An address that psql and asyncpg take, of a database with its schema in place.
+
+    The embedded server keeps running until nobody has been connected for ten minutes, or until `stop_embedded`.
+    """
     settings = load_settings()
+    async with opened_database():
+        if settings.postgres_host is not None:
+            return external_config(settings).dsn
+        server = embedded_server(settings)
+        await server.keep()
+        await server.stop()
+        return server.config.dsn
+
+
+async def keep_embedded() -> str:
+    """Start the embedded server and leave it running until `stop_embedded`; what is running, in words."""
+    server = embedded_server(load_settings())
+    await server.end_keeping()
+    await server.keep(idle_s=math.inf)
+    await server.stop()
+    return f"embedded Postgres in {server.data_dir} is running"
+
+
+async def stop_embedded() -> str:
+    """Stop the embedded server unless processes use it; what became of it, in words."""
+    server = embedded_server(load_settings())
+    users = await server.end_keeping()
+    if users:
+        return f"in use by {users} more; the embedded Postgres in {server.data_dir} stops with the last of them"
+    return f"embedded Postgres in {server.data_dir} is stopped"
+
+
+def embedded_server(settings: Settings) -> EmbeddedPostgres:
+    """The embedded server of these settings; raises ConfigurationError when they name another one."""
     if settings.postgres_host is not None:
-        return external_config(settings).dsn
-    return await EmbeddedPostgres(data_directory(settings) / "postgres").start()
+        raise ConfigurationError(
+            f"POSTGRES_HOST names {settings.postgres_host}, so no embedded database is used; unset it to use that"
+        )
+    return EmbeddedPostgres(data_directory(settings) / "postgres")

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from omninode.resilience.registry import BreakerRegistry
 from omninode.resilience.state import StateKeeper
 from omninode.routing.deployment import DeploymentConfig
 from omninode.runtime.database import DatabaseLink
+from omninode.runtime.leases import RunLeases
 from omninode.runtime.models import NO_MODEL, find_deployments
 from omninode.runtime.paths import data_directory
 from omninode.runtime.settings import Settings, load_settings
@@ -41,6 +43,7 @@ from omninode.workflow.report import RunReport
 __all__ = ["Runtime", "open_runtime"]
 
 SETTLE_S = 5.0
+_MARK_S = 1.0
 
 
 def open_runtime(
@@ -118,6 +121,9 @@ class Runtime:
         self.sink = Tee(self.bus)
         self.link = DatabaseLink(self.settings, directory, clock=self.clock, sink=self.sink)
         self._stack.push_async_callback(self.link.close)
+        self.leases = RunLeases(directory / "running")
+        self._stack.enter_context(self.sink.attached(self.leases))
+        self._stack.push_async_callback(self._mark_lost)
         self.road = await self._stack.enter_async_context(
             TelemetryRoad(self.settings, directory, bus=self.bus, database=self.link.database, clock=self.clock)
         )
@@ -175,6 +181,13 @@ class Runtime:
     async def _database_came(self) -> None:
         self.road.begin_flushing()
         await self._keeper.open()
+
+    async def _mark_lost(self) -> None:
+        """Once what dead processes left in their spools has been written: mark the runs they were in."""
+        if self.link.is_ready:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MARK_S):
+                    await self.leases.mark_lost(self.link.database)
 
     async def _start_watching(self) -> None:
         """Sample resources and judge thresholds, unless monitoring is switched off."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ __all__ = ["EmbeddedPostgres", "EmbeddedStatus"]
 
 DATABASE = "omninode"
 _LOCK_TIMEOUT_S = 150.0
+_KEEPER_ENDS_S = 10.0
 _RECOVERY_TIMEOUT_S = 120.0
 
 
@@ -117,6 +119,27 @@ class EmbeddedPostgres:
         """
         await self.start()
         await asyncio.to_thread(self._spawn_keeper, idle_s)
+
+    async def end_keeping(self) -> int:
+        """End what `keep` began and stop the server unless others use it; how many do."""
+        return await asyncio.to_thread(self._end_keeping)
+
+    def _end_keeping(self) -> int:
+        cluster = self._cluster()
+        if not cluster.pgdata.exists():
+            return 0
+        lock = FileLock(cluster.data_dir / "keeper")
+        if not lock.try_acquire():
+            # Its pid is true as long as it holds the lock.
+            with suppress(OSError, ValueError):
+                os.kill(int(lock.path.read_text(encoding="ascii")), signal.SIGTERM)
+            lock.acquire(timeout_s=_KEEPER_ENDS_S)
+        lock.release(remove=True)
+        with FileLock(cluster.data_dir / "lock").held(timeout_s=_LOCK_TIMEOUT_S):
+            users = Leases(cluster.clients).prune()
+            if users == 0:
+                cluster.shut_down()
+        return users
 
     def _spawn_keeper(self, idle_s: float) -> None:
         lock = FileLock(self._cluster().data_dir / "keeper")

@@ -27,3 +27,10 @@ FROM votes
 WHERE run_id = $1
 ORDER BY round, ts
 LIMIT 10000;
+
+-- name: mark_lost
+-- A run whose process is dead: lost, unless its end was told. True when the run has a row at all.
+WITH marked AS (
+    UPDATE runs SET status = 'lost', error = $2 WHERE id = $1 AND status = 'running'
+)
+SELECT true FROM runs WHERE id = $1;
