@@ -54,66 +54,114 @@ class Settings(BaseModel):
         10, "CONNECTION_POOL_SIZE", "database.pool_size", "connections at most", ge=2, le=500
     )
     batch_operation_size: int = _setting(
-        100, "BATCH_OPERATION_SIZE", "database.batch_size", "rows of the first batch", ge=1, le=10_000
+        100, "BATCH_OPERATION_SIZE", "database.batch_size", "rows of the first batch of a batch write", ge=1, le=10_000
     )
     data_dir: Path | None = _setting(
         None, "OMNINODE_DATA_DIR", "database.data_dir", "where the embedded database, the spool and the logs live"
     )
 
     performance_monitoring_enabled: bool = _setting(
-        True, "PERFORMANCE_MONITORING_ENABLED", "monitoring.enabled", "sample resources, write telemetry rows"
+        True,
+        "PERFORMANCE_MONITORING_ENABLED",
+        "monitoring.enabled",
+        "record phases and agents, sample resources, raise alerts",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "OMNINODE_LOG_LEVEL", "monitoring.log_level", "lowest level written to the log streams"
     )
 
     breaker_failure_threshold: int = _setting(
-        5, "CIRCUIT_BREAKER_FAILURE_THRESHOLD", "resilience.failure_threshold", "failures that open", ge=1, le=10_000
+        5,
+        "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
+        "resilience.failure_threshold",
+        "failures in a row that open a breaker",
+        ge=1,
+        le=10_000,
     )
     breaker_timeout_s: float = _setting(
-        30.0, "CIRCUIT_BREAKER_TIMEOUT_SECONDS", "resilience.timeout_seconds", "seconds open", gt=0, le=86_400
+        30.0,
+        "CIRCUIT_BREAKER_TIMEOUT_SECONDS",
+        "resilience.timeout_seconds",
+        "seconds a breaker stays open",
+        gt=0,
+        le=86_400,
     )
     breaker_success_threshold: int = _setting(
-        2, "CIRCUIT_BREAKER_SUCCESS_THRESHOLD", "resilience.success_threshold", "probes that close", ge=1, le=10_000
+        2,
+        "CIRCUIT_BREAKER_SUCCESS_THRESHOLD",
+        "resilience.success_threshold",
+        "successful probes that close it",
+        ge=1,
+        le=10_000,
     )
     retry_max_retries: int = _setting(
         3, "RETRY_MAX_RETRIES", "resilience.max_retries", "retries after the first attempt", ge=0, le=100
     )
     retry_base_delay_s: float = _setting(
-        0.1, "RETRY_BASE_DELAY", "resilience.base_delay", "seconds before the first retry", ge=0, le=3_600
+        0.1,
+        "RETRY_BASE_DELAY",
+        "resilience.base_delay",
+        "longest wait before the first retry, in seconds",
+        ge=0,
+        le=3_600,
     )
     retry_max_delay_s: float = _setting(
-        10.0, "RETRY_MAX_DELAY", "resilience.max_delay", "longest wait in seconds", ge=0, le=86_400
+        10.0, "RETRY_MAX_DELAY", "resilience.max_delay", "longest wait before any retry, in seconds", ge=0, le=86_400
     )
     retry_backoff_multiplier: float = _setting(
-        2.0, "RETRY_BACKOFF_MULTIPLIER", "resilience.backoff_multiplier", "growth of the wait", ge=1, le=100
+        2.0,
+        "RETRY_BACKOFF_MULTIPLIER",
+        "resilience.backoff_multiplier",
+        "growth of the wait from retry to retry",
+        ge=1,
+        le=100,
     )
 
-    openai_api_key: SecretStr | None = _setting(None, "OPENAI_API_KEY", "models.openai_api_key", "found by itself")
+    openai_api_key: SecretStr | None = _setting(
+        None, "OPENAI_API_KEY", "models.openai_api_key", "key of an OpenAI endpoint"
+    )
     openai_base_url: str | None = _setting(
-        None, "OPENAI_BASE_URL", "models.openai_base_url", "any OpenAI-compatible endpoint"
+        None, "OPENAI_BASE_URL", "models.openai_base_url", "address of an OpenAI-compatible endpoint, with its /v1"
     )
     anthropic_api_key: SecretStr | None = _setting(
-        None, "ANTHROPIC_API_KEY", "models.anthropic_api_key", "found by itself"
+        None, "ANTHROPIC_API_KEY", "models.anthropic_api_key", "key of the Anthropic API"
     )
     ollama_url: str = _setting(
-        "http://127.0.0.1:11434", "OMNINODE_OLLAMA_URL", "models.ollama_url", "a local Ollama, found by itself"
+        "http://127.0.0.1:11434",
+        "OMNINODE_OLLAMA_URL",
+        "models.ollama_url",
+        "a local Ollama, used when no model is named",
     )
     cache_ttl_s: float = _setting(
-        3600.0, "OMNINODE_CACHE_TTL_SECONDS", "cache.ttl_seconds", "age of a cached answer; 0: off", ge=0, le=31_536_000
+        3600.0,
+        "OMNINODE_CACHE_TTL_SECONDS",
+        "cache.ttl_seconds",
+        "seconds an answer is kept for identical calls; 0: off",
+        ge=0,
+        le=31_536_000,
     )
     cache_max_entries: int = _setting(
-        10_000, "OMNINODE_CACHE_MAX_ENTRIES", "cache.max_entries", "answers kept", ge=1, le=10_000_000
+        10_000, "OMNINODE_CACHE_MAX_ENTRIES", "cache.max_entries", "answers kept at most", ge=1, le=10_000_000
     )
 
     gather_timeout_s: float = _setting(
-        15.0, "OMNINODE_GATHER_TIMEOUT_SECONDS", "context.timeout_seconds", "longest gathering", gt=0, le=3_600
+        15.0,
+        "OMNINODE_GATHER_TIMEOUT_SECONDS",
+        "context.timeout_seconds",
+        "seconds that gathering context may take",
+        gt=0,
+        le=3_600,
     )
     task_context_tokens: int = _setting(
-        6_000, "OMNINODE_TASK_CONTEXT_TOKENS", "context.task_tokens", "context budget of a task", ge=0, le=2_000_000
+        6_000,
+        "OMNINODE_TASK_CONTEXT_TOKENS",
+        "context.task_tokens",
+        "tokens of context a task is sent at most",
+        ge=0,
+        le=2_000_000,
     )
     quorum_timeout_s: float = _setting(
-        60.0, "OMNINODE_QUORUM_TIMEOUT_SECONDS", "quorum.timeout_seconds", "longest vote", gt=0, le=3_600
+        60.0, "OMNINODE_QUORUM_TIMEOUT_SECONDS", "quorum.timeout_seconds", "seconds a voter is given", gt=0, le=3_600
     )
     server_host: str = _setting("127.0.0.1", "OMNINODE_HOST", "server.host", "where the dashboard listens")
     server_port: int = _setting(8420, "OMNINODE_PORT", "server.port", "its port", ge=0, le=65535)
