@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench lock clean
+.PHONY: demo test check format docs bench lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/omninode run "Find where retries and circuit breakers are configured, explain how they work together, and suggest tests for the edge cases" --workspace . --simulate
@@ -22,6 +22,10 @@ check: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python tools/settings_table.py
+	$(BIN)/python tools/command_table.py
 
 bench: $(VENV)/.installed
 	$(BIN)/omninode bench
