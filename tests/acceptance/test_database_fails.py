@@ -104,6 +104,23 @@ def test_a_database_lost_in_the_middle_costs_no_run_and_no_row(bare, simulator, 
     assert_once(outside.config, after.report)
 
 
+def test_an_interrupted_run_does_not_wait_for_a_lost_database(bare, simulator, tarpit, outside):
+    door = bare.with_(POSTGRES_HOST=outside.config.host, POSTGRES_USER=outside.config.user)
+    stuck, arguments = stuck_in("task_decomposition", door, simulator, tarpit)
+    running = stuck.start("run", *arguments)
+    tarpit.wait_for(1)
+
+    kill(outside)
+    running.signal(signal.SIGINT)
+
+    ended = running.ended()
+    assert ended.code == 130
+    assert ended.complaint
+    assert running.orphans() == []
+    waiting = [path for path in (Path(bare.environment["OMNINODE_DATA_DIR"]) / "spool").glob("*/*") if path.is_file()]
+    assert any(b'"cancelled"' in path.read_bytes() for path in waiting)
+
+
 def test_a_killed_embedded_server_comes_back_within_the_run(bare, simulator, tarpit):
     door, arguments = stuck_in("parallel_execution", bare, simulator, tarpit)
     data = Path(bare.environment["OMNINODE_DATA_DIR"]) / "postgres"

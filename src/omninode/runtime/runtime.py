@@ -105,6 +105,8 @@ class Runtime:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError | KeyboardInterrupt):
+            self.road.hurry()
         await self.close()
 
     async def close(self) -> None:

@@ -27,6 +27,10 @@ __all__ = ["TelemetryRoad"]
 
 _CLOSE_S = 5.0
 _CLOSE_LATE_S = 0.2
+# Whoever pressed Ctrl-C wants the prompt back; rows that do not make it wait on disk.
+_CLOSE_INTERRUPTED_S = 0.5
+# A server that is away is given this long to come back; an embedded one is started again meanwhile.
+_SETTLE_FAILING_S = 2.0
 
 
 class TelemetryRoad:
@@ -70,14 +74,21 @@ class TelemetryRoad:
         if not self._close_s:
             self._unsettled = self.spool.waiting
             return
+        if self.flusher.is_failing:
+            deadline = Deadline.after(_SETTLE_FAILING_S, clock=deadline.clock).narrowed(deadline)
         # Not what waits afterwards: measurements keep coming, and closing writes them.
         self._unsettled = await self.flusher.flush(deadline)
         if self._unsettled:
             # The database had its chance; nobody should wait for it twice at the end.
             self._close_s = _CLOSE_LATE_S
 
+    def hurry(self) -> None:
+        """Close soon from now on, whatever is left on disk."""
+        self._close_s = min(self._close_s, _CLOSE_INTERRUPTED_S)
+
     async def _close_flusher(self) -> None:
-        await self.flusher.close(close_s=self._close_s)
+        patience_s = min(self._close_s, _CLOSE_LATE_S) if self.flusher.is_failing else self._close_s
+        await self.flusher.close(close_s=patience_s)
 
     def losses(self) -> tuple[str, ...]:
         """What had not arrived when last settled, or never will, in words; empty when all is well."""

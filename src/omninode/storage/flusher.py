@@ -132,6 +132,11 @@ class SpoolFlusher:
             await self._forget(self._spool.spool_id)
         return left
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last try wrote nothing because the database was away or refused."""
+        return self._failures_in_a_row > 0
+
     async def flush(self, deadline: Deadline) -> int:
         """Write what the spool holds now; the rows still waiting when the deadline came (0 when all are written)."""
         goal = self._spool.position + self._spool.waiting
