@@ -100,7 +100,7 @@ def _row(figure: Figure) -> Row:
     return Row(
         figure=figure.name,
         value=_text(spread.median, unit),
-        spread=f"{_text(spread.low, unit)} .. {_text(spread.high, unit)}, n={spread.count}" if spread.count > 1 else "",
+        spread=f"{_number(spread.low)} .. {_text(spread.high, unit)}, n={spread.count}" if spread.count > 1 else "",
         target=_target_text(figure),
         verdict="" if reached is None else "yes" if reached else "no",
     )
@@ -114,9 +114,12 @@ def _target_text(figure: Figure) -> str:
 
 
 def _text(value: float, unit: str) -> str:
+    return f"{_number(value)}{unit}" if unit in {"x", "%"} else f"{_number(value)} {unit}".strip()
+
+
+def _number(value: float) -> str:
     digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
-    number = f"{value:,.{digits}f}"
-    return f"{number}{unit}" if unit in {"x", "%"} else f"{number} {unit}".strip()
+    return f"{value:,.{digits}f}"
 
 
 # Any: JSON values.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from omninode.bench.command import chosen, measure_all
@@ -73,3 +77,10 @@ async def test_the_server_answers_counts_and_lets_hanging_calls_go() -> None:
 def test_surroundings_refuse_no_effort() -> None:
     with pytest.raises(ValueError, match="effort is 0"):
         Surroundings(effort=0)
+
+
+def test_the_documents_script_is_the_command() -> None:
+    script = Path(__file__).resolve().parents[3] / "agents" / "benchmark_improvements.py"
+    result = subprocess.run([sys.executable, script, "--list"], capture_output=True, text=True, check=True)
+    assert "gathering" in result.stdout
+    assert "parallel RAG" in result.stdout

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
+from typer.testing import CliRunner
 
 from omninode.bench import command
 from omninode.bench.measure import Spread
 from omninode.bench.scenario import Figure, Findings, Scenario, at_most
 from omninode.bench.scenarios import ALL
 from omninode.bench.surroundings import Surroundings
+from omninode.cli.main import app
 from omninode.core.errors import InvalidArgumentError
 
 pytestmark = pytest.mark.unit
@@ -49,3 +52,34 @@ async def test_a_scenario_that_fails_does_not_stop_the_others() -> None:
     assert first.error == "RuntimeError: a source was lost"
     assert (second.error, second.notes, second.is_reached) == (None, ("n",), False)
     assert report.environment.cores >= 1
+
+
+def test_the_command_lists_every_scenario() -> None:
+    result = CliRunner().invoke(app, ["bench", "--list"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert all(entry.name in result.output for entry in ALL)
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 0), (["--strict"], 1)])
+def test_a_figure_not_reached_is_shown_and_fails_only_a_strict_run(
+    options: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: Surroundings) -> Findings:
+        return Findings(figures=(Figure(name="f", spread=Spread.of([3.0, 4.0, 5.0]), target=at_most(2)),))
+
+    scenario = Scenario(name="slow", claim="c", compared="a", limit="l", run=slow)
+    monkeypatch.setattr(command, "ALL", (scenario,))
+    result = CliRunner().invoke(app, ["bench", *options], catch_exceptions=False)
+    assert result.exit_code == code
+    shown = " ".join(result.output.split())
+    assert "f 4.00x 3.00 .. 5.00x, n=3 <= 2.00x no" in shown
+
+
+def test_json_is_json_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_: Surroundings) -> Findings:
+        raise RuntimeError("lost")
+
+    monkeypatch.setattr(command, "ALL", (Scenario(name="s", claim="c", compared="a", limit="l", run=broken),))
+    result = CliRunner().invoke(app, ["bench", "--json"], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert orjson.loads(result.output)["scenarios"][0]["error"] == "RuntimeError: lost"

@@ -47,7 +47,7 @@ def test_a_promise_about_every_case_is_broken_by_the_worst() -> None:
 def test_a_row_shows_value_spread_target_and_verdict() -> None:
     report = ScenarioReport(scenario=SCENARIO, figures=(figure(1.0, 1.2, 1.3, target=at_most(1.15)),))
     (row,) = rows_of(report)
-    assert (row.value, row.spread, row.target, row.verdict) == ("1.20x", "1.00x .. 1.30x, n=3", "<= 1.15x", "no")
+    assert (row.value, row.spread, row.target, row.verdict) == ("1.20x", "1.00 .. 1.30x, n=3", "<= 1.15x", "no")
 
 
 def test_a_single_value_has_no_spread_and_large_ones_no_false_digits() -> None:

@@ -47,7 +47,7 @@ async def _overhead(http: HttpClient, room: Surroundings) -> Rounds:
             _all_ok(await gather_settled([lambda: breaker.call(post)] * _WIDTH))
 
         arms = {"bare": bare, "breaker": guarded}
-        return await interleave(arms, rounds=room.scaled(15), budget_s=room.budget_s(4), warm_up=2)
+        return await interleave(arms, rounds=room.scaled(12), budget_s=room.budget_s(4), warm_up=1)
 
 
 def _all_ok(settled: Sequence[Settled[object]]) -> None:
@@ -92,7 +92,7 @@ def _through(policy: Policy, call: Callable[[], Awaitable[object]]) -> Callable[
 
 
 def _harm_figure(name: str, added: Spread) -> Figure:
-    return Figure(name=name, spread=added, unit="points", target=at_most(2), takes_worst=True)
+    return Figure(name=name, spread=added, unit="pts", target=at_most(2), takes_worst=True)
 
 
 async def _run(room: Surroundings) -> Findings:
@@ -122,7 +122,7 @@ async def _run(room: Surroundings) -> Findings:
         notes=(
             "default breaker (5 failures in a row, 30 s) and default retries; wasted calls are counted at the target",
             (
-                "A2 compares a policy of retries and breaker with bare calls: below zero means fewer failures; above it, 5 "
+                "A2 compares a policy of retries and breaker with bare calls, in points of percent: below zero means fewer failures; above it, 5 "
                 "failures in a row came by chance and the breaker then refused calls that would have succeeded"
             ),
         ),

@@ -99,7 +99,7 @@ async def _run(room: Surroundings) -> Findings:
             entry.unwrap()
         rounds = await interleave(
             {"everything": arms.ask_everything, "learned": arms.ask_learned},
-            rounds=room.scaled(60),
+            rounds=room.scaled(50),
             budget_s=room.budget_s(18),
             warm_up=0,
         )

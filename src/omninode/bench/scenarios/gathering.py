@@ -41,7 +41,7 @@ async def _run(room: Surroundings) -> Findings:
             HttpRetrieval(server.url(f"/source-{number}"), http, name=f"source-{number}")
             for number in range(len(_ROUND_TRIPS_S))
         ]
-        far = await interleave(_arms(remote), rounds=room.scaled(15), budget_s=room.budget_s(14))
+        far = await interleave(_arms(remote), rounds=room.scaled(12), budget_s=room.budget_s(14))
         asked = sum(server.hits.values())
     place = Workspace(Path(omninode.__file__).parent)
     near = await interleave(

@@ -25,7 +25,7 @@ _Ask = Callable[[ChatRequest], Awaitable[object]]
 
 async def failures_cut(http: HttpClient, room: Surroundings) -> Spread:
     """The share of the failures of bare calls that the router spares its users, in percent."""
-    calls = room.scaled(400, least=40)
+    calls = room.scaled(300, least=40)
     return Spread.of([await _cut(http, calls, seed=seed) for seed in range(room.scaled(3))])
 
 

@@ -114,6 +114,7 @@ async def _run(room: Surroundings) -> Findings:
                 "opening: cold makes the cluster, starts it and makes the schema; again finds the data and starts the "
                 "server; warm finds the server running. All three include a connection and the check of the schema"
             ),
+            "import omninode imports a name when it is first used; to use every name costs what the third ratio says",
             "seconds say whether the bound is kept on this machine; ratios are what can be compared",
         ),
     )
