@@ -234,7 +234,10 @@ class Router:
         ]
         if not found:
             which = f"no deployment called {name!r}" if name else "no deployment"
-            raise ConfigurationError(f"{which} may play the role {role!r}; declared: {_listed(self._deployments)}")
+            raise ConfigurationError(
+                f"{which} may play the role {role!r}; declared: {_listed(self._deployments)}; "
+                f"add {role!r} to the roles of one"
+            )
         return found
 
     async def _answered(

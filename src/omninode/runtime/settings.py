@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -253,10 +253,16 @@ def _flatten(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
         for key, value in entries.items():
             name = keys.get(f"{section}.{key}")
             if name is None:
-                known = ", ".join(sorted(known for known in keys if known.startswith(f"{section}."))) or "none"
-                raise ConfigurationError(f"{path}: unknown setting {section}.{key}; known in that section: {known}")
+                raise ConfigurationError(f"{path}: unknown setting {section}.{key}; {_known(section, keys)}")
             flat[name] = value
     return flat
+
+
+def _known(section: str, keys: Iterable[str]) -> str:
+    inside = sorted(key for key in keys if key.startswith(f"{section}."))
+    if inside:
+        return f"known in that section: {', '.join(inside)}"
+    return f"the sections are {', '.join(sorted({key.split('.')[0] for key in keys}))}"
 
 
 def _origin(name: str, environment: Mapping[str, Any], flat: Mapping[str, Any]) -> str:

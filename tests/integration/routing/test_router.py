@@ -264,7 +264,7 @@ async def test_a_named_deployment_has_no_fallback(upstream, answers, router):
 
 async def test_a_role_nobody_plays_is_a_configuration_error(router, sink):
     one = router(at("http://127.0.0.1:9/v1", roles=frozenset({"voter"})))
-    with pytest.raises(ConfigurationError, match="may play the role 'planner'; declared: a"):
+    with pytest.raises(ConfigurationError, match="'planner'; declared: a; add 'planner' to the roles"):
         await one.complete(ASK, role="planner")
     assert [entry.name for entry in one.deployments("voter")] == ["a"]
     assert one.deployments("planner") == ()

@@ -108,6 +108,7 @@ def test_deployments_agents_and_sources_are_declared_in_the_file(clean_place: Pa
     ("text", "message"),
     [
         ("[database]\nprot = 1\n", r"unknown setting database\.prot; known in that section: .*database\.port"),
+        ("[databse]\nhost = 'x'\n", "unknown setting databse.host; the sections are cache, context, database"),
         ("port = 1\n", "stands outside any section"),
         ("[database\n", "not valid TOML"),
         ('[[deployments]]\nname = "a"\n', r"deployments\.0\.base_url"),
