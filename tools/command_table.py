@@ -48,7 +48,7 @@ def leaves(command: Any = None, path: str = "omninode") -> Iterator[tuple[str, A
 
 def _section(path: str, command: Any) -> str:
     takes = [entry for entry in command.params if "--help" not in entry.opts]
-    words = [path, *(entry.name.upper() for entry in takes if not _is_option(entry)), "[OPTIONS]"]
+    words = [path, *(_argument(entry) for entry in takes if not _is_option(entry)), "[OPTIONS]"]
     usage = " ".join(words if any(map(_is_option, takes)) else words[:-1])
     lines = [f"### {path}", "", (command.help or "").strip(), "", f"`{usage}`"]
     if takes:
@@ -59,10 +59,14 @@ def _section(path: str, command: Any) -> str:
 
 def _row(entry: Any) -> str:
     if not _is_option(entry):
-        return f"| `{entry.name.upper()}` | {'required' if entry.required else 'none'} | {entry.help} |"
+        return f"| `{_argument(entry)}` | {'required' if entry.required else 'none'} | {entry.help} |"
     names = ", ".join(f"`{name}`" for name in sorted(entry.opts, key=len, reverse=True))
     default = "off" if entry.is_flag else "unset" if entry.default is None else f"`{entry.default}`"
     return f"| {names} | {default} | {entry.help} |"
+
+
+def _argument(entry: Any) -> str:
+    return entry.name.upper() + ("…" if entry.nargs == -1 else "")
 
 
 def _is_option(entry: Any) -> bool:
