@@ -127,7 +127,7 @@ class RunInProgress:
                 return tasks
             deficiencies = quorum.deficiencies
             if given or quorum.decision is Decision.FAIL or attempt > MAX_REPLANS:
-                raise QuorumFailedError(_rejection(quorum, attempt), deficiencies=deficiencies)
+                raise QuorumFailedError(_rejection(quorum, attempt, is_given=bool(given)), deficiencies=deficiencies)
             attempt += 1
 
     async def _decompose(
@@ -274,10 +274,11 @@ def _refusal(findings: Sequence[Finding]) -> str:
     return f"input refused: {worst}" + (f" (and {more} more)" if more else "")
 
 
-def _rejection(quorum: QuorumResult, attempts: int) -> str:
+def _rejection(quorum: QuorumResult, attempts: int, *, is_given: bool) -> str:
     reason = "; ".join(quorum.deficiencies[:3]) or quorum.note or "no reason given"
     tried = f" after {attempts} breakdowns" if attempts > 1 else ""
-    return f"the quorum did not pass the plan{tried}: {reason}; reword the request or pass tasks with --tasks"
+    remedy = "make request and tasks fit each other" if is_given else "reword the request or pass tasks with --tasks"
+    return f"the quorum did not pass the plan{tried}: {reason}; {remedy}"
 
 
 def _within_budget(items: Sequence[ContextItem], budget_tokens: int) -> Sequence[ContextItem]:

@@ -104,6 +104,7 @@ async def test_a_plan_for_something_else_is_voted_down(node: Runtime, sink: Reco
     assert report.status == "rejected"
     assert isinstance(report.failure, QuorumFailedError)
     assert report.failure.deficiencies
+    assert report.failure.message.endswith("make request and tasks fit each other")
     assert not sink.of(TaskFinished)
 
 
