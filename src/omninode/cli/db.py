@@ -6,7 +6,7 @@ import typer
 
 __all__ = ["register"]
 
-commands = typer.Typer(help="The database: status, schema, address.", no_args_is_help=True)
+commands = typer.Typer(help="The database: status, activity, schema, address.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +20,14 @@ def status() -> None:
     from omninode.cli.loop import run_async
 
     run_async(_status())
+
+
+@commands.command()
+def activity() -> None:
+    """Show what its clients do now: open transactions by age, and who waits for whom."""
+    from omninode.cli.loop import run_async
+
+    run_async(_activity())
 
 
 @commands.command()
@@ -71,6 +79,18 @@ async def _status() -> None:
         for row in await database.fetch("schema.status"):
             typer.echo(f"server     {row['server']}, {row['size']}, {row['connections']} connections")
             typer.echo(f"schema     version {row['version']}")
+
+
+async def _activity() -> None:
+    from omninode.runtime.database import opened_database
+
+    async with opened_database(should_migrate=False) as (database, description):
+        typer.echo(f"database   {description}")
+        rows = await database.fetch("schema.activity")
+    for row in rows:
+        waits = f", waits for {', '.join(map(str, row['waits_for']))}" if row["waits_for"] else ""
+        typer.echo(f"{row['pid']:<10} {row['state']} {row['transaction_s']:.1f} s{waits}: {row['statement']}")
+    typer.echo(f"{len(rows)} other clients are connected")
 
 
 async def _migrate() -> None:

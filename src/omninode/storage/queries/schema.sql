@@ -4,3 +4,17 @@ SELECT 'PostgreSQL ' || current_setting('server_version') AS server,
        pg_size_pretty(pg_database_size(current_database())) AS size,
        (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()) AS connections,
        (SELECT max(version) FROM schema_migrations) AS version;
+
+-- name: activity
+-- What clients of this database do now, longest transaction first; ours is left out.
+SELECT a.pid,
+       coalesce(a.application_name, '') AS application,
+       a.state,
+       coalesce(round(extract(epoch FROM now() - a.xact_start), 1), 0)::float8 AS transaction_s,
+       pg_blocking_pids(a.pid) AS waits_for,
+       coalesce(a.wait_event_type || ' ' || a.wait_event, '') AS waits_on,
+       left(regexp_replace(a.query, '\s+', ' ', 'g'), 200) AS statement
+FROM pg_stat_activity AS a
+WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+ORDER BY a.xact_start NULLS LAST, a.pid
+LIMIT 100;
