@@ -6,17 +6,17 @@ without ten parameters. Entering a scope only ever narrows the deadline.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 if TYPE_CHECKING:
     from omninode.core.deadline import Deadline
 
-__all__ = ["Scope", "enter", "entered", "leave", "scope"]
+__all__ = ["Derived", "Limits", "Scope", "drop", "enter", "entered", "held", "hold", "leave", "scope"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,41 @@ class Scope:
         )
 
 
+class Limits(Protocol):
+    """What a policy puts on the scope of its calls, the same for all of them."""
+
+    def narrow(self, outer: Scope, at: float) -> Scope:
+        """`outer` with the deadline `at` (on the policy's clock) and the policy's retry owner."""
+        ...
+
+
+Derived = tuple[Scope, Limits, float]
+"""A scope that is made when somebody asks for it: an outer one, the limits that narrow it, the moment it ends.
+
+Most calls never ask, and making a scope and a deadline costs more than the rest of a protected call. A plain tuple for
+the same reason.
+"""
+
 _NOWHERE = Scope()
 _scope: ContextVar[Scope] = ContextVar("omninode_scope", default=_NOWHERE)
+
+# For paths counted in nanoseconds, where `scope`, `enter` and `leave` are the readable forms: what stands for the
+# scope, made or not; to put another in its place; to go back.
+held = cast("Callable[[], Scope | Derived]", _scope.get)
+hold = cast("Callable[[Derived], Token[Scope]]", _scope.set)
+drop = _scope.reset
 
 
 def scope() -> Scope:
     """The scope of the running code; all fields None outside of any."""
-    return _scope.get()
+    found = held()
+    if isinstance(found, Scope):
+        return found
+    outer, limits, at = found
+    made = limits.narrow(outer, at)
+    # Kept for the next who asks; leaving goes back to what was before `found` all the same.
+    _scope.set(made)
+    return made
 
 
 def enter(inner: Scope) -> Token[Scope]:
@@ -71,7 +99,7 @@ def leave(token: Token[Scope]) -> None:
 @contextmanager
 def entered(*, deadline: Deadline | None = None, **fields: Any) -> Iterator[Scope]:
     """Run the body in the current scope with `fields` replaced; the deadline becomes the earlier of the two."""
-    outer = _scope.get()
+    outer = scope()
     inner = replace(outer, deadline=_earlier(outer.deadline, deadline), **fields)
     token = _scope.set(inner)
     try:

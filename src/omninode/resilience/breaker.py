@@ -100,8 +100,9 @@ class CircuitBreaker:
         self._sink = sink
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         spec = self.config.detector or Consecutive(self.config.failure_threshold)
-        self._detector: Detector = spec.start(self._clock)
-        self._succeeded = self._detector.succeeded
+        self.detector: Detector = spec.start(self._clock)
+        self.ticket = 1
+        self.passed = 0
         self._state = CircuitState.CLOSED
         self._generation = 0
         self._break: _Break | None = None
@@ -143,7 +144,7 @@ class CircuitBreaker:
             generation=self._generation,
             reason=self._break.reason if self._break else "",
             retry_after_s=self.retry_after_s,
-            successes=counts.successes,
+            successes=counts.successes + self.passed,
             failures=counts.failures,
             neutral=counts.neutral,
             rejected=counts.rejected,
@@ -163,8 +164,8 @@ class CircuitBreaker:
         Raises:
             BreakerOpenError: refused; `retry_after_s` says when it is worth asking again (None while isolated).
         """
-        permit = None if self._state is CircuitState.CLOSED else self.admit()
-        generation = self._generation
+        ticket = self.ticket
+        permit = None if ticket else self.admit()
         try:
             result = func(*args, **kwargs)
             if result.__class__ is CoroutineType or isawaitable(result):
@@ -172,22 +173,31 @@ class CircuitBreaker:
             else:
                 value = result
         except BaseException as error:
-            outcome = outcome_of(self.config.classify, error)
-            cause = type(error).__name__
             if permit is None:
-                self._settle(generation, outcome, cause)
+                self.settle(ticket, error)
             else:
-                permit.release(outcome, cause=cause)
+                permit.release(outcome_of(self.config.classify, error), cause=type(error).__name__)
             raise
         if permit is not None:
             permit.release(Outcome.SUCCESS)
-        elif generation == self._generation and not self._openings_in_a_row:
+        elif ticket == self.ticket and self.detector.is_calm:
             # What nearly every call does, without the calls below.
-            self._counts.successes += 1
-            self._succeeded()
+            self.passed += 1
         else:
-            self._settle(generation, Outcome.SUCCESS, "")
+            self.settle(ticket)
         return value
+
+    def settle(self, ticket: int, error: BaseException | None = None) -> None:
+        """Tell how a call that was let through by `ticket` alone ended: with `error`, or well.
+
+        A `ticket` above zero is the cheap form of a permit, for a closed breaker whose breaks are short again: take
+        it before the call and give it here after it, exactly once. While it has not changed and the detector is calm,
+        adding one to `passed` says the same as settling a success.
+        """
+        if error is None:
+            self._settle(ticket - 1, Outcome.SUCCESS, "")
+        else:
+            self._settle(ticket - 1, outcome_of(self.config.classify, error), type(error).__name__)
 
     def admit(self) -> Permit:
         """A permit for one call, to be released with its outcome; never waits. Raises BreakerOpenError."""
@@ -240,16 +250,17 @@ class CircuitBreaker:
     def _settle_closed(self, outcome: Outcome, cause: str) -> None:
         if outcome is Outcome.SUCCESS:
             self._counts.successes += 1
-            self._detector.succeeded()
+            self.detector.succeeded()
             if self._openings_in_a_row:
                 self._calm += 1
                 if self._calm >= _CALM_SUCCESSES:
                     self._openings_in_a_row = 0
+                    self.ticket = self._generation + 1
         elif outcome in FAILURES:
             self._counts.failures += 1
             self._calm = 0
-            if self._detector.failed():
-                self._open(f"{self._detector.reason}, the last a {cause or outcome.value}")
+            if self.detector.failed():
+                self._open(f"{self.detector.reason}, the last a {cause or outcome.value}")
         else:
             self._counts.neutral += 1
 
@@ -284,9 +295,10 @@ class CircuitBreaker:
 
     def reset(self) -> None:
         """Close, and begin the statistics and the growth of breaks anew."""
-        self._enter(CircuitState.CLOSED, "reset by hand")
         self._openings_in_a_row = 0
+        self._enter(CircuitState.CLOSED, "reset by hand")
         self._counts = _Counts()
+        self.passed = 0
 
     def _open(self, reason: str) -> None:
         self._openings_in_a_row += 1
@@ -300,8 +312,10 @@ class CircuitBreaker:
     def _enter(self, state: CircuitState, reason: str) -> None:
         before, self._state = self._state, state
         self._generation += 1
+        is_ordinary = state is CircuitState.CLOSED and not self._openings_in_a_row
+        self.ticket = self._generation + 1 if is_ordinary else 0
         self._probes = self._probe_successes = self._calm = 0
-        self._detector.reset()
+        self.detector.reset()
         if state is CircuitState.CLOSED:
             self._break = None
         if before is not state and self._sink is not None:
@@ -331,7 +345,7 @@ class CircuitBreaker:
             name=self.name,
             state=self._state,
             failures=self._counts.failures,
-            successes=self._counts.successes,
+            successes=self._counts.successes + self.passed,
             generation=self._generation,
             opened_at=pause.opened_at if pause else None,
             reopen_at=now + timedelta(seconds=wait or 0.0) if is_timed else None,

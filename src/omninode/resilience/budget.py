@@ -49,7 +49,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Add what a success is worth."""
-        self.tokens = min(self.config.size, self.tokens + self.config.ratio)
+        if self.tokens < self.config.size:
+            self.tokens = min(self.config.size, self.tokens + self.config.ratio)
 
     def withdraw(self, outcome: Outcome) -> bool:
         """Take the price of a retry after `outcome`; False, and counted in `denied`, when there is too little."""

@@ -33,6 +33,11 @@ class Detector(Protocol):
         ...
 
     @property
+    def is_calm(self) -> bool:
+        """Whether counting a success would change nothing, so that it may be left out."""
+        ...
+
+    @property
     def reason(self) -> str:
         """Why it trips, for people: "5 failures in a row"."""
         ...
@@ -65,21 +70,24 @@ class Consecutive:
 
 
 class _Run:
-    __slots__ = ("_failures", "_threshold")
+    __slots__ = ("_failures", "_threshold", "is_calm")
 
     def __init__(self, threshold: int) -> None:
         self._threshold = threshold
         self._failures = 0
+        self.is_calm = True
 
     def succeeded(self) -> None:
         self._failures = 0
+        self.is_calm = True
 
     def failed(self) -> bool:
         self._failures += 1
+        self.is_calm = False
         return self._failures >= self._threshold
 
     def reset(self) -> None:
-        self._failures = 0
+        self.succeeded()
 
     @property
     def reason(self) -> str:
@@ -119,24 +127,27 @@ class Sequential:
 
 
 class _Score:
-    __slots__ = ("_down", "_height", "_score", "_up")
+    __slots__ = ("_down", "_height", "_score", "_up", "is_calm")
 
     def __init__(self, *, up: float, down: float, height: float) -> None:
         self._up = up
         self._down = down
         self._height = height
         self._score = 0.0
+        self.is_calm = True
 
     def succeeded(self) -> None:
-        if self._score:
-            self._score = max(0.0, self._score + self._down)
+        self._score = max(0.0, self._score + self._down)
+        self.is_calm = not self._score
 
     def failed(self) -> bool:
         self._score += self._up
+        self.is_calm = False
         return self._score >= self._height
 
     def reset(self) -> None:
         self._score = 0.0
+        self.is_calm = True
 
     @property
     def reason(self) -> str:

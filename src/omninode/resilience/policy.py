@@ -24,6 +24,7 @@ from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
 from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig
 from omninode.resilience.fallback import Fallback
+from omninode.resilience.frame import Frame, Parts, Unfinished, compiled
 from omninode.resilience.ranges import require_seconds
 from omninode.resilience.retry import RetryManager, RetryStatistics
 from omninode.resilience.schedule import CallRecord, RetryConfig
@@ -134,6 +135,22 @@ class Policy:
             breaker.call if breaker is not None else None, self._timeout.call if is_timed else None
         )
         self._calls = self._succeeded = self._failed = self._degraded = self._cancelled = 0
+        if bulkhead is None:
+            # The method below is what a call means; a compiled frame does the same for the common stacks in less time.
+            self.call = self._compiled()  # type: ignore[method-assign,assignment]
+
+    def _compiled(self) -> Frame:
+        return compiled(
+            Parts(
+                manager=self.retry,
+                breaker=self.breaker,
+                timeout=self._timeout,
+                deadline_s=self._deadline_s,
+                clock=self._clock,
+                slow=self.call,
+                resume=self._resume,
+            )
+        )
 
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `func(*args, **kwargs)` returns, or what the fallback serves in its place.
@@ -152,6 +169,31 @@ class Policy:
         else:
             self._succeeded += 1
         return cast("T", value)
+
+    # Any: see `_Part`.
+    async def _resume(self, call: Unfinished) -> Any:
+        """Go on, as `call` would, after a compiled frame made the first attempt and it failed."""
+        record = CallRecord()
+        record.unheard, record.started = call.error, call.started
+        self._calls += 1
+        scope = current.scope()
+        token = None
+        if call.deadline is not None:
+            token = current.enter(scope.limited(deadline=call.deadline, retry_owner=scope.retry_owner))
+        try:
+            value = await self.retry.resume(record, *self._inner, call.func, *call.args, **call.kwargs)
+            self._succeeded += 1
+        except BaseException as last:
+            self._count_end(last)
+            if not isinstance(last, Exception) or self.fallback is None or not self.fallback.answers_for(last):
+                raise
+            failure = last
+        else:
+            return value
+        finally:
+            if token is not None:
+                current.leave(token)
+        return await self._serve(self.fallback, failure, call.args, call.kwargs)
 
     async def outcome(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> CallOutcome[T]:
         """How the call ended; raises only what cancels the caller."""
@@ -212,8 +254,8 @@ class Policy:
         """What went through so far."""
         return PolicyStatistics(
             name=self.name,
-            calls=self._calls,
-            succeeded=self._succeeded,
+            calls=self._calls + self.retry.smooth,
+            succeeded=self._succeeded + self.retry.smooth,
             failed=self._failed - self._degraded,
             degraded=self._degraded,
             cancelled=self._cancelled,

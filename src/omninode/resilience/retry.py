@@ -19,7 +19,7 @@ from omninode.core.clock import Clock, SystemClock
 from omninode.core.current import Scope
 from omninode.core.deadline import Deadline
 from omninode.core.errors import RefusedError
-from omninode.core.events import AttemptFinished, EventSink, RetryScheduled
+from omninode.core.events import AttemptFinished, EventSink, NullSink, RetryScheduled
 from omninode.resilience.budget import RetryBudget
 from omninode.resilience.classify import Outcome, outcome_of
 from omninode.resilience.schedule import CallRecord, RetryConfig, note_end, wait_after
@@ -69,12 +69,14 @@ class RetryManager:
         self.name = name
         self.config = config or RetryConfig()
         self._clock = clock or SystemClock()
-        self._sink = sink
+        # A sink that forgets everything is as good as none, and costs nothing then.
+        self._sink = None if isinstance(sink, NullSink) else sink
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self._budget = RetryBudget(self.config.budget) if self.config.budget is not None else None
         # False where something inside the attempt keeps the deadline already (a policy's attempt timeout).
         self._limit = AttemptTimeout(name) if bounds_attempts else None
-        self._tells_success = sink is not None or self._budget is not None
+        self.tells_success = self._sink is not None or self._budget is not None
+        self.smooth = 0
         self._counts = _Counts()
         # The scope of the last caller and the one made from it: calls in a loop come from the same.
         self._scopes: tuple[Scope, Scope] | None = None
@@ -99,13 +101,31 @@ class RetryManager:
         """The same as `execute`, by `config` instead of the configuration of the manager; the budget stays its own."""
         return self._run(CallRecord(), config, func, *args, **kwargs)
 
+    def resume(
+        self, record: CallRecord, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
+        """The same as `record`, for a call whose first attempt was made elsewhere and failed with `record.unheard`."""
+        record.attempts = 1
+        self._counts.attempts += 1
+        return self._run(record, record.config or self.config, func, *args, **kwargs)
+
+    def tell_smooth(self, started: float, func: Callable[..., object]) -> None:
+        """Tell of a call that was made elsewhere and succeeded at once; whoever made it adds one to `smooth`."""
+        if self._budget is not None:
+            self._budget.deposit()
+        if self._sink is not None:
+            record = CallRecord()
+            record.attempts = 1
+            record.started = started
+            self._tell_attempt(record, func, Outcome.SUCCESS, None)
+
     def statistics(self) -> RetryStatistics:
         """What it has done so far."""
         budget = self._budget
         return RetryStatistics(
             name=self.name,
-            calls=self._counts.calls,
-            attempts=self._counts.attempts,
+            calls=self._counts.calls + self.smooth,
+            attempts=self._counts.attempts + self.smooth,
             retries=self._counts.retries,
             recovered=self._counts.recovered,
             exhausted=self._counts.exhausted,
@@ -120,8 +140,8 @@ class RetryManager:
         return (
             RetrySnapshot(
                 name=self.name,
-                calls=counts.calls,
-                attempts=counts.attempts,
+                calls=counts.calls + self.smooth,
+                attempts=counts.attempts + self.smooth,
                 retries=counts.retries,
                 recovered=counts.recovered,
                 exhausted=counts.exhausted,
@@ -157,6 +177,8 @@ class RetryManager:
         counts = self._counts
         counts.calls += 1
         try:
+            if record.unheard is not None:
+                await self._clock.sleep(self._wait_or_raise(record, config, func))
             while True:
                 record.attempts += 1
                 counts.attempts += 1
@@ -173,13 +195,24 @@ class RetryManager:
                     if wait_s is None:
                         raise
                 else:
-                    if self._tells_success or record.attempts > 1:
+                    if self.tells_success or record.attempts > 1:
                         self._succeeded(record, func)
                     return value
                 await self._clock.sleep(wait_s)
         finally:
             if token is not None:
                 current.leave(token)
+
+    def _wait_or_raise(self, record: CallRecord, config: RetryConfig, func: Callable[..., object]) -> float:
+        error, record.unheard = record.unheard, None
+        assert error is not None
+        try:
+            wait_s = self._failed(error, record, config, func)
+            if wait_s is None:
+                raise error
+            return wait_s
+        finally:
+            del error
 
     def _scope_for(self, outer: Scope, config: RetryConfig, record: CallRecord) -> Scope:
         """The scope of the attempts: we own the retries unless somebody does, and the deadline may be nearer."""

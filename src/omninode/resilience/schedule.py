@@ -61,7 +61,8 @@ class CallRecord:
 
     `retries` is how many further attempts this call may make: those of its configuration, or none inside the attempt
     of another retry owner. A try that we refused ourselves is no attempt; `refusals` counts those. `config` stands for
-    the configuration of the manager in this one call.
+    the configuration of the manager in this one call. `unheard` is how the first attempt ended when it was made before
+    the manager was asked, by a compiled frame.
     """
 
     # Defaults on the class, not slots: a call that succeeds at once writes three of them, and this is its whole price.
@@ -75,6 +76,7 @@ class CallRecord:
     gave_up = ""
     is_exhausted = False
     started = 0.0
+    unheard: BaseException | None = None
 
     def __init__(self, label: str = "") -> None:
         self.label = label

@@ -1,0 +1,56 @@
+"""Timers that cost next to nothing when they do not fire, which is nearly always.
+
+Calls that are due in the same step of time share one timer of the loop (a timing wheel): setting one is an entry in a
+dictionary, ending it a removal. A timer is never early, and late by at most a step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Any
+
+__all__ = ["Wheel"]
+
+# A step is this share of the limit, within these bounds: fine enough for a limit, few enough timers for the loop.
+_STEPS = 100
+_FINEST_STEP_S = 0.001
+_COARSEST_STEP_S = 0.010
+_MOST_STEPS = 10_000
+
+# Any: what a task returns is not the business of the clock that ends it.
+_Due = dict[object, asyncio.Task[Any]]
+
+
+class Wheel:
+    """The timers of one limit on one event loop; `seconds` is how far ahead they are usually set.
+
+    An entry is any object that is in there once, not the task: one task may stand under several limits. To set a
+    timer put `entry: task` into `due.get(step)` or, where there is none, into `begin(step)`, with the step of `step`.
+    To end it pop the entry; when it is gone already, the timer has fired and the task was cancelled once for it.
+    """
+
+    __slots__ = ("due", "loop", "rate")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self.loop = loop
+        length = min(_COARSEST_STEP_S, max(_FINEST_STEP_S, seconds / _STEPS))
+        self.rate = 1.0 / max(length, seconds / _MOST_STEPS)
+        self.due: dict[float, _Due] = {}
+
+    def step(self, seconds: float) -> float:
+        """The number of the step in which `seconds` from now lies; it fires when that step ends."""
+        return (monotonic() + seconds) * self.rate // 1.0
+
+    def begin(self, step: float) -> _Due:
+        """An empty step, with its timer."""
+        # In the terms of our own clock: that of the loop may have another zero.
+        self.loop.call_later((step + 1.0) / self.rate - monotonic(), self._fire, step)
+        due = self.due[step] = {}
+        return due
+
+    def _fire(self, step: float) -> None:
+        due = self.due.pop(step)
+        while due:
+            _, task = due.popitem()
+            task.cancel()
