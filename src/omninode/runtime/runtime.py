@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from omninode.context.gather import ContextGatherer
 from omninode.core import current
@@ -33,12 +33,14 @@ from omninode.runtime.paths import data_directory
 from omninode.runtime.settings import Settings, load_settings
 from omninode.runtime.telemetry import TelemetryRoad
 from omninode.runtime.wiring import Wiring, breaker_config
-from omninode.simulation.server import SimulatedModels
 from omninode.storage.database import Database, DatabaseStatistics
 from omninode.storage.state import DatabaseStateStore
 from omninode.telemetry.bus import EventBus
 from omninode.workflow.parts import RunRequest
 from omninode.workflow.report import RunReport
+
+if TYPE_CHECKING:
+    from omninode.simulation.server import SimulatedModels
 
 __all__ = ["Runtime", "open_runtime"]
 
@@ -89,7 +91,7 @@ class Runtime:
         self.settings = settings or load_settings()
         self.is_simulated = simulate is not False
         self.clock: Clock = clock or SystemClock()
-        self.simulator = SimulatedModels() if simulate is True else simulate or None
+        self.simulator = _default_simulator() if simulate is True else simulate or None
         self._needs_models = needs_models
         self._require_database = require_database
         self._stack = AsyncExitStack()
@@ -217,9 +219,9 @@ class Runtime:
         return self._gatherers.for_workspace(workspace)
 
     # Any: see RunRequest.tasks.
-    async def run(self, request: RunRequest | str, **options: Any) -> RunReport:
+    async def run(self, request: RunRequest | str | bytes, **options: Any) -> RunReport:
         """The report of one run of the main job; `options` are fields of `RunRequest` beside a plain prompt."""
-        asked = RunRequest(prompt=request, **options) if isinstance(request, str) else request
+        asked = RunRequest(prompt=request, **options) if isinstance(request, str | bytes) else request
         with current.entered(runtime=self):
             return await self.pipeline.run(asked)
 
@@ -233,3 +235,9 @@ class Runtime:
         if self.link.trouble is not None:
             return (f"database: {self.link.trouble}", *lost)
         return lost
+
+
+def _default_simulator() -> SimulatedModels:
+    from omninode.simulation.server import SimulatedModels  # here because it brings a whole web server
+
+    return SimulatedModels()

@@ -18,15 +18,17 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TextIO, cast
 
 import orjson
-import structlog
 
 from omninode.core import current
 from omninode.core.errors import InvalidArgumentError
 from omninode.telemetry.redact import redact, redact_error, redact_text
 from omninode.telemetry.rotation import RotatingFile, StreamStatistics
+
+if TYPE_CHECKING:
+    import structlog
 
 __all__ = ["LEVELS", "STREAMS", "LogStatistics", "Logs", "StdlibBridge", "Stream", "configure_logs"]
 
@@ -59,7 +61,7 @@ class Logs:
         self._stderr = stderr
         self._numbers = itertools.count(1)
         self._origin = {"service": "omninode", "version": _version(), "host": socket.gethostname(), "pid": os.getpid()}
-        self._loggers = {stream: self._logger(stream, level) for stream in STREAMS}
+        self._loggers: dict[Stream, structlog.typing.FilteringBoundLogger] = {}
         self._bridges: list[tuple[logging.Logger, StdlibBridge]] = []
         self.level = level
 
@@ -73,6 +75,8 @@ class Logs:
 
     def logger(self, stream: Stream) -> structlog.typing.FilteringBoundLogger:
         """A structlog logger on one stream: `logger("error").error("cannot_rank", source="web")`."""
+        if stream not in self._loggers:
+            self._loggers[stream] = self._logger(stream, self.level)
         return self._loggers[stream]
 
     def audit(
@@ -112,6 +116,8 @@ class Logs:
         return LogStatistics(streams={stream: file.statistics() for stream, file in self._files.items()})
 
     def _logger(self, stream: Stream, level: int) -> structlog.typing.FilteringBoundLogger:
+        import structlog  # here because it takes a fifth of a second, and events are written without it
+
         def take(_: object, __: str, record: Record) -> Record:
             self._write(stream, record)
             raise structlog.DropEvent
