@@ -26,6 +26,7 @@ from typing import Any
 
 import pytest
 
+from omninode.runtime.runtime import Runtime, open_runtime
 from omninode.simulation.profile import DEFAULT_PROFILES
 from omninode.simulation.server import SimulatedModels
 from omninode.storage.config import ConnectionConfig
@@ -418,6 +419,17 @@ def stuck_in(phase: str, door: Door, simulator: Simulator, tarpit: Tarpit) -> tu
     file = door.directory / f"stuck-{phase}.toml"
     file.write_text("\n".join(sections))
     return door.with_(OMNINODE_CONFIG=str(file)), arguments
+
+
+@pytest.fixture
+def library(omninode: Door, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Runtime]:
+    """The other door: a function that opens OmniNode in this process, with the settings of `omninode`."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN):
+            monkeypatch.delenv(name)
+    for name, value in omninode.environment.items():
+        monkeypatch.setenv(name, value)
+    return open_runtime
 
 
 def configured(door: Door, simulator: Simulator, **options: Any) -> Door:

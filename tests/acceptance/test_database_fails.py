@@ -60,8 +60,9 @@ def test_without_a_database_the_run_goes_on_and_its_rows_come_later(omninode, ho
 def test_a_required_database_that_is_away_ends_it(omninode):
     away = omninode.with_(POSTGRES_HOST="127.0.0.1", POSTGRES_PORT=str(free_port()))
 
-    for command in (("run", PROMPT, "--require-database"), ("runs", "list"), ("db", "status")):
-        ended = away(*command)
+    commands = (("run", PROMPT, "--require-database"), ("runs", "list"), ("db", "status"))
+    for running in [away.start(*command) for command in commands]:
+        ended = running.ended()
 
         assert ended.code == 4
         assert "127.0.0.1" in ended.complaint

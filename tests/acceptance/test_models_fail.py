@@ -67,14 +67,14 @@ def test_with_ready_tasks_an_unreachable_model_is_still_code_4(modelless):
     assert "127.0.0.1:9" in ended.complaint
 
 
-def test_prose_once_is_asked_again(omninode, simulator):
+async def test_prose_once_is_asked_again(library, simulator):
     for planner in PLANNERS:
         simulator.script(planner, "prose")
 
-    ended = omninode("run", PROMPT, "--json")
+    async with library() as node:
+        report = await node.run(PROMPT)
 
-    assert ended.code == 0
-    assert ended.report["status"] == "done"
+    assert report.status == "done"
 
 
 def test_prose_for_ever_ends_the_run_and_says_what_to_do(omninode, simulator):
@@ -99,25 +99,30 @@ def test_a_model_that_hangs_is_ended_by_the_deadline(omninode, simulator):
     assert "more time" in ended.complaint
 
 
-def test_a_voter_that_hangs_does_not_hold_up_the_others(omninode, simulator):
+async def test_a_voter_that_hangs_is_stopped_and_is_no_failed_call(library, simulator):
     set_faults(simulator, "sim-careless", hang_rate=1.0)
 
-    ended = omninode("run", PROMPT, "--json")
+    async with library() as node:
+        report = await node.run(PROMPT)
 
-    assert ended.code == 0
-    assert ended.report["quorum"]["counted"] < 5
+    assert report.status == "done"
+    assert report.quorum.counted < 5
+    assert report.calls["stopped_early"] >= 1
+    assert report.calls["failed_calls"] == 0
+    assert report.calls["calls"] == report.calls["attempts"]
 
 
 @pytest.mark.parametrize("fault", ["cut", "malformed"])
-def test_an_answer_that_breaks_off_is_asked_for_again(omninode, simulator, fault):
+async def test_an_answer_that_breaks_off_is_asked_for_again(library, simulator, fault):
     for planner in PLANNERS:
         simulator.script(planner, fault)
 
-    ended = omninode("run", PROMPT, "--json")
+    async with library() as node:
+        report = await node.run(PROMPT)
 
-    assert ended.code == 0
-    assert ended.report["calls"]["retries"] >= 1
-    assert ended.report["calls"]["attempts"] > ended.report["calls"]["calls"]
+    assert report.status == "done"
+    assert report.calls["retries"] >= 1
+    assert report.calls["attempts"] > report.calls["calls"]
 
 
 def test_a_failed_task_takes_only_its_dependents_with_it(omninode, simulator):
@@ -150,13 +155,3 @@ def test_a_plan_that_has_nothing_to_do_with_the_prompt_is_voted_down(omninode):
     assert ended.code == 1
     assert ended.report["status"] == "rejected"
     assert "quorum" in ended.complaint
-
-
-def test_votes_that_were_not_needed_are_no_failed_calls(omninode, simulator):
-    set_faults(simulator, "sim-careless", hang_rate=1.0)
-
-    calls = omninode("run", PROMPT, "--json").report["calls"]
-
-    assert calls["stopped_early"] >= 1
-    assert calls["failed_calls"] == 0
-    assert calls["calls"] == calls["attempts"]

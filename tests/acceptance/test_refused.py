@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from omninode.cli.exits import exit_code
+
 pytestmark = pytest.mark.acceptance
 
 
@@ -29,7 +31,8 @@ def test_without_any_model_it_says_what_to_set(bare):
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(bare):
-    before, after = bare("--debug", "run", "Write a poem"), bare("run", "Write a poem", "--debug")
+    both = (bare.start("--debug", "run", "Write a poem"), bare.start("run", "Write a poem", "--debug"))
+    before, after = (running.ended() for running in both)
 
     assert (before.code, after.code) == (3, 3)
     assert "Traceback" in before.err
@@ -37,46 +40,66 @@ def test_debug_shows_the_traceback_wherever_it_stands(bare):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "given", "word"),
+    ("prompt", "word"),
     [
-        (" ", b"", "empty"),
-        ("-", b"", "empty"),
-        ("-", b"x" * 1_000_000, "100,000"),
-        ("-", bytes(range(256)) * 8, "UTF-8"),
-        ("-", b"\x7fELF\x02\x01\x01" + bytes(64), "NUL"),
+        ("", "empty"),
+        (" \n ", "empty"),
+        (b"x" * 1_000_000, "100,000"),
+        (bytes(range(256)) * 8, "UTF-8"),
+        (b"\x7fELF\x02\x01\x01" + bytes(64), "NUL"),
     ],
-    ids=["blank", "empty stdin", "1 MB", "not UTF-8", "NUL bytes"],
+    ids=["empty", "blank", "1 MB", "not UTF-8", "NUL bytes"],
 )
-def test_a_prompt_that_cannot_be_one_is_refused_unsent(omninode, simulator, prompt, given, word):
+async def test_a_prompt_that_cannot_be_one_is_refused_unsent(library, simulator, prompt, word):
     before = simulator.statistics().calls
 
-    ended = omninode("run", prompt, given=given)
+    async with library() as node:
+        report = await node.run(prompt)
 
-    assert ended.code == 2
-    assert word.lower() in ended.complaint.lower()
+    assert report.status == "refused"
+    assert exit_code(report.failure) == 2
+    assert word in report.error
     assert simulator.statistics().calls == before
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("{not json", ["JSON"]),
-        (json.dumps([task("a", "c"), task("b", "a"), task("c", "b")]), ["cycle", "a", "->"]),
-        (json.dumps([task(f"t{number}") for number in range(10_000)]), ["10,000", "1,000"]),
-        (json.dumps([task("a", "nowhere")]), ["nowhere"]),
-        (b"\xff\xfe\x00\x01", ["JSON"]),
-        ("[]", ["task"]),
-    ],
-    ids=["not JSON", "cycle", "10,000 tasks", "unknown dependency", "binary", "no task"],
-)
-def test_tasks_that_cannot_be_run_are_refused_unsent(omninode, simulator, tmp_path, content, words):
+def test_standard_input_is_read_and_refused_in_one_line(omninode):
+    huge, nothing, binary = (omninode.start("run", "-") for _ in range(3))
+
+    ended = [huge.ended(b"x" * 1_000_000), nothing.ended(b""), binary.ended(bytes(range(256)))]
+
+    assert [entry.code for entry in ended] == [2, 2, 2]
+    assert all("input refused" in entry.complaint for entry in ended)
+
+
+TASKS = {
+    "not JSON": ("{not json", ["JSON"]),
+    "cycle": (json.dumps([task("a", "c"), task("b", "a"), task("c", "b")]), ["cycle", "a", "->"]),
+    "10,000 tasks": (json.dumps([task(f"t{number}") for number in range(10_000)]), ["10,000", "1,000"]),
+    "unknown dependency": (json.dumps([task("a", "nowhere")]), ["nowhere"]),
+    "binary": (b"\xff\xfe\x00\x01", ["JSON"]),
+    "no task": ("[]", ["task"]),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+async def test_tasks_that_cannot_be_run_are_refused_unsent(library, simulator, name):
+    content, words = TASKS[name]
     before = simulator.statistics().calls
 
-    ended = omninode("run", "Do these", "--tasks", write(tmp_path, content))
+    async with library() as node:
+        report = await node.run("Do these", tasks=content)
+
+    assert report.status == "refused"
+    assert exit_code(report.failure) == 2
+    assert all(word.lower() in report.error.lower() for word in words), report.error
+    assert simulator.statistics().calls == before
+
+
+def test_a_tasks_file_is_refused_in_one_line(omninode, tmp_path):
+    ended = omninode("run", "Do these", "--tasks", write(tmp_path, TASKS["cycle"][0]))
 
     assert ended.code == 2
-    assert all(word.lower() in ended.complaint.lower() for word in words), ended.complaint
-    assert simulator.statistics().calls == before
+    assert "a -> c -> b -> a" in ended.complaint
 
 
 @pytest.mark.parametrize(
@@ -118,8 +141,10 @@ def test_a_home_that_is_a_file_is_named(bare, tmp_path):
     blocked = tmp_path / "home"
     blocked.write_text("I am a file")
 
-    for place in (blocked, blocked / "below", Path("/proc/omninode")):
-        ended = bare.with_(OMNINODE_DATA_DIR=str(place))("run", "x", "--simulate")
+    places = (blocked, blocked / "below", Path("/proc/omninode"))
+    doors = [bare.with_(OMNINODE_DATA_DIR=str(place)).start("run", "x", "--simulate") for place in places]
+    for place, running in zip(places, doors, strict=True):
+        ended = running.ended()
 
         assert ended.code == 3
         assert str(place) in ended.complaint
