@@ -122,7 +122,7 @@ class _Board:
             case SourceFinished():
                 self._note("context_gathering", event.source, _source_note(event))
             case VoteCast():
-                self._votes.append(event.decision or "no vote")
+                self._votes.append(event.decision or ("lost" if event.error_class else "not needed"))
                 self._note("quorum_validation", "votes", " ".join(self._votes))
             case TaskStarted():
                 self._running[event.task_id] = event.agent_id

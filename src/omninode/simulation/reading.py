@@ -32,6 +32,7 @@ _VERBS: dict[Kind, str] = {
     "review": "review audit inspect critique proofread",
     "document": "document",
 }
+_PROPOSING = {"suggest", "propose", "recommend", "plan"}
 _KIND_OF: dict[str, Kind] = {verb: kind for kind, verbs in _VERBS.items() for verb in verbs.split()}
 _QUESTION = re.compile(
     r"^(how|what|why|where|which|who|when|is|are|does|do|can|could)\b.*\?$", re.IGNORECASE | re.DOTALL
@@ -204,9 +205,10 @@ def _verb(text: str) -> str | None:
 
 
 def _refined(kind: Kind, text: str) -> Kind:
-    """Writing tests is testing, and writing a manual is documenting, whatever the verb."""
-    words = set(_WORD.findall(text.lower())[1:5])
-    if kind == "code" and words & {"test", "tests"}:
+    """Writing or suggesting tests is testing, and writing a manual is documenting, whatever the verb."""
+    verb, *following = _WORD.findall(text.lower())[:5]
+    words = set(following)
+    if (kind == "code" or verb in _PROPOSING) and words & {"test", "tests"}:
         return "test"
     if kind in {"code", "debug"} and words & {
         "readme",
