@@ -47,11 +47,20 @@ class EventWriter:
     """Puts a row into the spool for every event that has a table.
 
     Gauges (measurements labelled `"gauge": true`, such as the memory in use, taken every second) are thinned to one
-    row per `gauge_interval_s` and name; everything else is kept. What the spool refuses is counted.
+    row per `gauge_interval_s` and name; everything else is kept. What the spool refuses is counted. Events of the
+    tables `without` are let go uncounted.
     """
 
-    def __init__(self, bus: EventBus | None, spool: RowSpool, *, gauge_interval_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        bus: EventBus | None,
+        spool: RowSpool,
+        *,
+        gauge_interval_s: float = 10.0,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         self._spool = spool
+        self._without = without
         self._gauge_interval_ns = int(gauge_interval_s * 1e9)
         self._gauges: dict[tuple[str, str], int] = {}
         self._written: Counter[str] = Counter()
@@ -69,7 +78,7 @@ class EventWriter:
             return
         try:
             mapped = row_of(event)
-            if mapped is None:
+            if mapped is None or mapped[0] in self._without:
                 return
             table, row = mapped
             taken = self._spool.put(table, row, key="id" if table == "runs" else None)

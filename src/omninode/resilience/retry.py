@@ -14,7 +14,7 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 
-from omninode.core import current
+from omninode.core import ambient, current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.current import Scope
 from omninode.core.deadline import Deadline
@@ -334,10 +334,17 @@ async def execute_with_retry(
 
     Args:
         retry_manager: keeps the counters and the budget; None for a manager of this call alone.
-        config: when and how to try again; None for the manager's own.
+        config: when and how to try again; None for the manager's own, or without one for what the RETRY_ settings
+            of the open runtime say.
         func: an async function.
 
     Raises the error of the last attempt, with the number of attempts in its notes and its cause kept.
     """
-    manager = retry_manager or RetryManager(config)
+    manager = retry_manager or RetryManager(config or _configured())
     return await manager.execute_as(config or manager.config, func, *args, **kwargs)
+
+
+def _configured() -> RetryConfig | None:
+    """What the RETRY_ variables say, where a runtime is open that has read them."""
+    runtime = ambient.find()
+    return None if runtime is None else runtime.retry_config

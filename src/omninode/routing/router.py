@@ -107,7 +107,9 @@ class Router:
             clock=self._clock,
             longest_park_s=settings.longest_park_s,
         )
-        breakers = parts.breakers or BreakerRegistry(settings.breaker, clock=self._clock, sink=self._sink)
+        breakers = parts.breakers
+        if breakers is None:
+            breakers = BreakerRegistry(settings.breaker, clock=self._clock, sink=self._sink)
         self._deployments: dict[str, Deployment] = {}
         for config in deployments:
             if config.name in self._deployments:

@@ -28,7 +28,9 @@ class DeploymentEntry(_Entry):
     base_url: HttpUrl = _key(..., "the endpoint; for `openai` with its `/v1`")
     model: str = _key(..., "the model's name at that endpoint", min_length=1)
     api_key_env: str | None = _key(None, "the environment variable that holds its key; unset: no key is sent")
-    weight: float = _key(1.0, "its share of the calls, and what its vote counts", gt=0, le=1000)
+    weight: float = _key(
+        1.0, "its share of the calls, and what its vote counts; 0: stands by for the others", ge=0, le=1000
+    )
     roles: frozenset[Role] = _key(frozenset({"planner", "voter", "worker"}), "what it may be asked to do")
     timeout_s: float = _key(60.0, "seconds one attempt may take", gt=0, le=3600)
     max_concurrency: int = _key(32, "calls at once", ge=1, le=10_000)
@@ -52,3 +54,4 @@ class SourceEntry(_Entry):
     name: str = _key(..., "what it is called in reports", min_length=1, max_length=100)
     url: HttpUrl = _key(..., 'where `{"query": …, "max_results": …}` is posted')
     timeout_s: float = _key(5.0, "seconds it is given", gt=0, le=600)
+    api_key_env: str | None = _key(None, "the environment variable that holds its key, sent as a bearer token")

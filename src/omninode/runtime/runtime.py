@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from omninode.monitoring.monitor import PerformanceMonitor
 from omninode.monitoring.resources import ResourceSampler
 from omninode.providers.http import HttpClient
 from omninode.resilience.registry import BreakerRegistry
+from omninode.resilience.schedule import RetryConfig
 from omninode.resilience.state import StateKeeper
 from omninode.routing.deployment import DeploymentConfig
 from omninode.runtime.database import DatabaseLink
@@ -32,7 +34,7 @@ from omninode.runtime.models import NO_MODEL, find_deployments
 from omninode.runtime.paths import data_directory
 from omninode.runtime.settings import Settings, load_settings
 from omninode.runtime.telemetry import TelemetryRoad
-from omninode.runtime.wiring import Wiring, breaker_config
+from omninode.runtime.wiring import Wiring, breaker_config, retry_config
 from omninode.storage.database import Database, DatabaseStatistics
 from omninode.storage.state import DatabaseStateStore
 from omninode.telemetry.bus import EventBus
@@ -97,9 +99,11 @@ class Runtime:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._entry = current.enter(replace(current.scope(), runtime=self))
         try:
             await self._open()
         except BaseException:
+            self._leave_scope()
             await self._stack.aclose()
             raise
         return self
@@ -109,15 +113,20 @@ class Runtime:
     ) -> None:
         if kind is not None and issubclass(kind, asyncio.CancelledError | KeyboardInterrupt):
             self.road.hurry()
+        self._leave_scope()
         await self.close()
 
     async def close(self) -> None:
         """Flush what is on its way, close everything in reverse order. Closing twice is harmless."""
         await self._stack.aclose()
 
+    def _leave_scope(self) -> None:
+        # Whoever enters in one task and leaves in another (a web framework's lifespan) has no scope to go back to.
+        with suppress(ValueError):
+            current.leave(self._entry)
+
     async def _open(self) -> None:
         directory = data_directory(self.settings)
-        self._stack.enter_context(current.entered(runtime=self))
         self.http = await self._stack.enter_async_context(HttpClient())
         # Before anything is started: a missing model should be said at once.
         deployments = await self._find_models()
@@ -137,9 +146,7 @@ class Runtime:
         )
         self._stack.push_async_callback(self._keeper.close)
         await self._connect()
-        self.monitor = PerformanceMonitor(
-            self.sink, self.link.database, self.clock, is_enabled=self.settings.performance_monitoring_enabled
-        )
+        self.monitor = PerformanceMonitor(self.sink, self.link.database, self.clock)
         self.bus.subscribe(self.monitor.observe, name="monitor")
         await self._start_watching()
         wiring = Wiring(
@@ -208,6 +215,11 @@ class Runtime:
     def version(self) -> str:
         """The release that runs."""
         return version("omninode")
+
+    @property
+    def retry_config(self) -> RetryConfig:
+        """The retries that the settings describe; `execute_with_retry` without a configuration uses them."""
+        return retry_config(self.settings)
 
     @property
     def database(self) -> Database:

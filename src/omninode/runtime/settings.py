@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from omninode.core.errors import ConfigurationError
+from omninode.providers.errors import plain_url
 from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry
 
 __all__ = ["SettingLine", "Settings", "load_settings"]
@@ -64,7 +65,7 @@ class Settings(BaseModel):
         True,
         "PERFORMANCE_MONITORING_ENABLED",
         "monitoring.enabled",
-        "record phases and agents, sample resources, raise alerts",
+        "store measurements (performance_metrics, agent_performance), sample resources, raise alerts",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "OMNINODE_LOG_LEVEL", "monitoring.log_level", "lowest level written to the log streams"
@@ -283,7 +284,7 @@ def _problem(entry: Mapping[str, Any], environment: Mapping[str, Any], flat: Map
     if "env" not in _extra(info):
         return f"{path}: {name}.{'.'.join(map(str, inner))}: {entry['msg']}"
     given = {**flat, **environment}.get(name)
-    shown = "" if "SecretStr" in str(info.annotation) else f" is {given!r}"
+    shown = "" if "SecretStr" in str(info.annotation) else f" is {_shown(given)!r}"
     origin = _origin(name, environment, flat)
     return f"{_extra(info)['env']}{shown}: {entry['msg']}{_allowed(info)} (from {origin})"
 
@@ -303,6 +304,8 @@ def _allowed(info: FieldInfo) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return "(set)"
+    if isinstance(value, str) and "://" in value:
+        return plain_url(value)
     return "(unset)" if value is None else str(value)
 
 

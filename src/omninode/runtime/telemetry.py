@@ -32,6 +32,10 @@ _CLOSE_INTERRUPTED_S = 0.5
 # A server that is away is given this long to come back; an embedded one is started again meanwhile.
 _SETTLE_FAILING_S = 2.0
 
+_MEASUREMENTS = frozenset({"performance_metrics", "agent_performance", "alerts"})
+# Libraries whose warnings belong into our log streams rather than on the user's screen.
+_CAPTURED = ("asyncio", "aiohttp", "asyncpg", "uvicorn.error")
+
 
 class TelemetryRoad:
     """Open it with `async with`; flushing begins when there is a database. Leaving drains what is on its way."""
@@ -40,9 +44,13 @@ class TelemetryRoad:
         self._bus = bus
         self._logs = configure_logs(directory / "logs", level=settings.log_level)
         self.spool = Spool(directory / "spool")
-        self.writer = EventWriter(bus, self.spool)
+        # Switched off, what a run did is still recorded; only the measurements about it are not.
+        without = frozenset() if settings.performance_monitoring_enabled else _MEASUREMENTS
+        self.writer = EventWriter(bus, self.spool, without=without)
         self.flusher = SpoolFlusher(self.spool, database, clock=clock)
         self._log_writer = LogWriter(bus, self._logs)
+        for library in _CAPTURED:
+            self._logs.capture(library)
         self._stack = AsyncExitStack()
         # Without a database there is nothing to wait for: the rows are on disk.
         self._close_s = 0.0

@@ -20,6 +20,7 @@ from omninode.context.sources.search import WorkspaceSearch
 from omninode.context.sources.structure import WorkspaceStructure
 from omninode.context.workspace import Workspace
 from omninode.core.clock import Clock
+from omninode.core.errors import ConfigurationError
 from omninode.core.events import Tee
 from omninode.monitoring.monitor import PerformanceMonitor
 from omninode.providers.http import HttpClient
@@ -32,6 +33,7 @@ from omninode.routing.cache.exact import ExactCache
 from omninode.routing.completion import Completion
 from omninode.routing.deployment import DeploymentConfig, RouterSettings
 from omninode.routing.router import Router, RouterParts
+from omninode.runtime.declarations import SourceEntry
 from omninode.runtime.settings import Settings
 from omninode.storage.database import Database
 from omninode.storage.spool import Spool
@@ -41,9 +43,11 @@ from omninode.workflow.agent import Agent, AgentCatalog
 from omninode.workflow.parts import Parts, PipelineLimits
 from omninode.workflow.pipeline import Pipeline
 
-__all__ = ["Gatherers", "Wiring", "breaker_config"]
+__all__ = ["Gatherers", "Wiring", "breaker_config", "retry_config"]
 
 _MAX_WORKSPACES = 8
+# What a retrieval service holds changes sooner than what a model would answer.
+_RETRIEVAL_TTL_S = 300.0
 
 
 def breaker_config(settings: Settings) -> CircuitBreakerConfig:
@@ -52,6 +56,16 @@ def breaker_config(settings: Settings) -> CircuitBreakerConfig:
         failure_threshold=settings.breaker_failure_threshold,
         timeout_seconds=settings.breaker_timeout_s,
         success_threshold=settings.breaker_success_threshold,
+    )
+
+
+def retry_config(settings: Settings) -> RetryConfig:
+    """The retries that the RETRY_ variables describe."""
+    return RetryConfig(
+        max_retries=settings.retry_max_retries,
+        base_delay=settings.retry_base_delay_s,
+        max_delay=settings.retry_max_delay_s,
+        backoff_multiplier=settings.retry_backoff_multiplier,
     )
 
 
@@ -64,15 +78,6 @@ class Wiring:
     sink: Tee
     http: HttpClient
     breakers: BreakerRegistry
-
-    def retry_config(self) -> RetryConfig:
-        """The retries that the RETRY_ variables describe."""
-        return RetryConfig(
-            max_retries=self.settings.retry_max_retries,
-            base_delay=self.settings.retry_base_delay_s,
-            max_delay=self.settings.retry_max_delay_s,
-            backoff_multiplier=self.settings.retry_backoff_multiplier,
-        )
 
     def router(self, deployments: Sequence[DeploymentConfig]) -> Router:
         """The way to the models, with breakers that the registry keeps and the exact cache."""
@@ -90,7 +95,7 @@ class Wiring:
             cache=cache,
             clock=self.clock,
             sink=self.sink,
-            settings=RouterSettings(retry=self.retry_config(), breaker=breaker_config(self.settings)),
+            settings=RouterSettings(retry=retry_config(self.settings), breaker=breaker_config(self.settings)),
             parts=RouterParts(breakers=self.breakers),
         )
 
@@ -105,6 +110,7 @@ class Wiring:
     ) -> Pipeline:
         """The main job."""
         agents = AgentCatalog.default(extra=[Agent(**entry.model_dump()) for entry in self.settings.agents])
+        _check_casting(agents, router)
         parts = Parts(
             validator=InputValidator(ValidationPolicy(known_agents=frozenset(agents)), clock=self.clock),
             gatherer_for=gatherers.for_workspace,
@@ -145,7 +151,11 @@ class Gatherers:
     def __init__(self, wiring: Wiring, optimizer: ContextOptimizer) -> None:
         self._wiring = wiring
         self._optimizer = optimizer
-        self._cache = RetrievalCache(ttl_s=max(wiring.settings.cache_ttl_s, 1e-9), clock=wiring.clock)
+        self._cache = RetrievalCache(
+            max_entries=wiring.settings.cache_max_entries,
+            ttl_s=min(wiring.settings.cache_ttl_s, _RETRIEVAL_TTL_S) or None,
+            clock=wiring.clock,
+        )
         self._made: dict[Path | None, ContextGatherer] = {}
 
     def for_workspace(self, workspace: Path | None) -> ContextGatherer:
@@ -176,10 +186,11 @@ class Gatherers:
     def _remote(self, index: int) -> HttpRetrieval:
         wiring = self._wiring
         entry = wiring.settings.sources[index]
+        name = f"source:{entry.name}"
         policy = Policy(
-            f"source-{entry.name}",
-            retry=wiring.retry_config(),
-            breaker=wiring.breakers.get(f"source-{entry.name}", breaker_config(wiring.settings)),
+            name,
+            retry=retry_config(wiring.settings),
+            breaker=wiring.breakers.get(name, breaker_config(wiring.settings)),
             clock=wiring.clock,
             sink=wiring.sink,
         )
@@ -187,6 +198,36 @@ class Gatherers:
             str(entry.url),
             wiring.http,
             name=entry.name,
+            headers=_bearer(entry, wiring.settings),
             policy=policy,
             traits=Traits(is_per_query=True, is_remote=True, timeout_s=entry.timeout_s),
         )
+
+
+def _bearer(entry: SourceEntry, settings: Settings) -> dict[str, str]:
+    """The headers a source is asked with; raises ConfigurationError when its key is named and not set."""
+    if entry.api_key_env is None:
+        return {}
+    key = settings.api_key(entry.api_key_env)
+    if key is None:
+        raise ConfigurationError(
+            f"source {entry.name!r}: the variable {entry.api_key_env} that holds its key is not set"
+        )
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _check_casting(agents: AgentCatalog, router: Router) -> None:
+    """Find out before money is spent that a role has no deployment, or an agent one that is not there."""
+    known = {entry.name for entry in router.deployments()}
+    if not known:
+        return
+    for role in ("planner", "voter", "worker"):
+        if not router.deployments(role):
+            raise ConfigurationError(
+                f"no deployment has the role {role!r}; add it to the roles of one in omninode.toml"
+            )
+    for agent in agents.values():
+        if agent.deployment is not None and agent.deployment not in known:
+            raise ConfigurationError(
+                f"agent {agent.name!r} is pinned to deployment {agent.deployment!r}; there are {', '.join(sorted(known))}"
+            )

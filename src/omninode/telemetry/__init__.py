@@ -1,1 +1,1 @@
-"""The road from an event to whoever listens: bus, spans, metrics, logs, redaction. Nothing on it waits."""
+"""The road from an event to whoever listens: bus, sketches, logs, redaction. Nothing on it waits."""
