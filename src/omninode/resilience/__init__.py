@@ -10,6 +10,7 @@ from omninode.resilience.classify import Outcome, classify, is_retryable
 from omninode.resilience.detector import Consecutive, Sequential
 from omninode.resilience.fallback import Fallback
 from omninode.resilience.policy import CallOutcome, Policy, PolicyStatistics
+from omninode.resilience.rates import AnyOf, FailureRate, SlowCallRate
 from omninode.resilience.registry import BreakerRegistry, call_with_breaker
 from omninode.resilience.retry import RetryManager, RetryStatistics, execute_with_retry
 from omninode.resilience.schedule import CallRecord, RetryConfig
@@ -18,6 +19,7 @@ from omninode.resilience.state import KeeperStatistics, StateKeeper
 from omninode.resilience.timeout import AttemptTimeout
 
 __all__ = [
+    "AnyOf",
     "AttemptTimeout",
     "BreakerRegistry",
     "BreakerSnapshot",
@@ -32,6 +34,7 @@ __all__ = [
     "CircuitBreakerConfig",
     "CircuitState",
     "Consecutive",
+    "FailureRate",
     "Fallback",
     "KeeperStatistics",
     "Outcome",
@@ -44,6 +47,7 @@ __all__ = [
     "RetrySnapshot",
     "RetryStatistics",
     "Sequential",
+    "SlowCallRate",
     "StateKeeper",
     "StateStore",
     "StoredState",

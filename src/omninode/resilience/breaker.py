@@ -1,7 +1,7 @@
 """A breaker: stops calling what is failing, and finds out cheaply when it works again.
 
 CLOSED lets every call through and counts how they end; OPEN refuses until a break is over; HALF_OPEN lets one probe
-through at a time and closes after enough successes. Every change of state starts a new generation, and a result is
+through at a time and closes after enough successes (or by a test and with a ramp, see `CircuitBreakerConfig`). Every change of state starts a new generation, and a result is
 only heard in the generation it was admitted under, so that a slow answer from before the outage closes nothing.
 Deciding is synchronous: nothing is awaited and no lock is held while the guarded call runs. Use one breaker from one
 thread; the state survives a change of event loop.
@@ -25,6 +25,7 @@ from omninode.core.events import BreakerChanged, EventSink
 from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig, CircuitState
 from omninode.resilience.classify import FAILURES, Outcome, outcome_of
 from omninode.resilience.detector import Consecutive, Detector
+from omninode.resilience.probes import Probes
 from omninode.resilience.snapshot import BreakerSnapshot
 
 __all__ = [
@@ -48,19 +49,20 @@ _CALM_SUCCESSES = 50
 class Permit:
     """The right to make one call; give it back with `release`, whatever happens."""
 
-    __slots__ = ("_breaker", "_is_held", "generation", "is_probe")
+    __slots__ = ("_breaker", "_is_held", "generation", "is_probe", "started")
 
-    def __init__(self, breaker: CircuitBreaker, *, generation: int, is_probe: bool) -> None:
+    def __init__(self, breaker: CircuitBreaker, *, generation: int, is_probe: bool, started: float = 0.0) -> None:
         self._breaker = breaker
         self._is_held = True
         self.generation = generation
         self.is_probe = is_probe
+        self.started = started
 
     def release(self, outcome: Outcome, *, cause: str = "") -> None:
         """Tell how the call ended; only the first release counts. `cause` names the error, for the reason shown."""
         if self._is_held:
             self._is_held = False
-            self._breaker._settle(self.generation, outcome, cause)  # noqa: SLF001 - two halves of one thing
+            self._breaker._settle(self.generation, outcome, cause, self.started)  # noqa: SLF001 - two halves of one thing
 
 
 @dataclass(slots=True)
@@ -101,16 +103,15 @@ class CircuitBreaker:
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         spec = self.config.detector or Consecutive(self.config.failure_threshold)
         self.detector: Detector = spec.start(self._clock)
-        self.ticket = 1
+        self._is_timed = spec.is_timed
+        self.ticket = 0 if self._is_timed else 1
         self.passed = 0
         self._state = CircuitState.CLOSED
         self._generation = 0
         self._break: _Break | None = None
         self._openings_in_a_row = 0
         self._calm = 0
-        self._probes = 0
-        self._probe_successes = 0
-        self._next_probe_at = 0.0
+        self._probes = Probes(self.config)
         self._counts = _Counts()
 
     # What it is doing
@@ -133,7 +134,7 @@ class CircuitBreaker:
         if self._state is CircuitState.OPEN:
             left = max(0.0, self._break.until - self._clock.monotonic())
             return None if math.isinf(left) else left
-        return 0.0 if self._has_free_probe() else _PROBE_WAIT_S
+        return 0.0 if self._probes.has_free(self._clock.monotonic()) else _PROBE_WAIT_S
 
     def statistics(self) -> BreakerStatistics:
         """What it has seen so far, and its state."""
@@ -150,7 +151,7 @@ class CircuitBreaker:
             rejected=counts.rejected,
             stale=counts.stale,
             openings=counts.openings,
-            probes_under_way=self._probes,
+            probes_under_way=self._probes.under_way,
         )
 
     # Letting calls through
@@ -202,26 +203,18 @@ class CircuitBreaker:
     def admit(self) -> Permit:
         """A permit for one call, to be released with its outcome; never waits. Raises BreakerOpenError."""
         if self._state is CircuitState.CLOSED:
-            return Permit(self, generation=self._generation, is_probe=False)
+            started = self._clock.monotonic() if self._is_timed else 0.0
+            return Permit(self, generation=self._generation, is_probe=False, started=started)
         now = self._clock.monotonic()
         if self._state is CircuitState.OPEN:
             assert self._break is not None
             if now < self._break.until:
                 raise self._refusal()
             self._enter(CircuitState.HALF_OPEN, "the break is over")
-        if not self._has_free_probe():
+        if not self._probes.has_free(now):
             raise self._refusal()
-        self._probes += 1
-        self._next_probe_at = now + self._probe_patience_s()
+        self._probes.begin(now)
         return Permit(self, generation=self._generation, is_probe=True)
-
-    def _has_free_probe(self) -> bool:
-        # A probe that never answers must not hold the breaker half-open for ever: one more is let through each time
-        # as long as a whole break has passed since the last.
-        return self._probes < self.config.half_open_max_calls or self._clock.monotonic() >= self._next_probe_at
-
-    def _probe_patience_s(self) -> float:
-        return max(1.0, self.config.timeout_seconds)
 
     def _refusal(self) -> BreakerOpenError:
         self._counts.rejected += 1
@@ -239,44 +232,46 @@ class CircuitBreaker:
 
     # Hearing how they ended
 
-    def _settle(self, generation: int, outcome: Outcome, cause: str) -> None:
+    def _settle(self, generation: int, outcome: Outcome, cause: str, started: float = 0.0) -> None:
         if generation != self._generation:
             self._counts.stale += 1
         elif self._state is CircuitState.CLOSED:
-            self._settle_closed(outcome, cause)
+            took_s = self._clock.monotonic() - started if self._is_timed else 0.0
+            self._settle_closed(outcome, cause, took_s)
         else:
             self._settle_probe(outcome, cause)
 
-    def _settle_closed(self, outcome: Outcome, cause: str) -> None:
+    def _settle_closed(self, outcome: Outcome, cause: str, took_s: float) -> None:
         if outcome is Outcome.SUCCESS:
             self._counts.successes += 1
-            self.detector.succeeded()
-            if self._openings_in_a_row:
+            if self.detector.succeeded(took_s):
+                self._open(self.detector.reason)
+            elif self._openings_in_a_row:
                 self._calm += 1
                 if self._calm >= _CALM_SUCCESSES:
                     self._openings_in_a_row = 0
-                    self.ticket = self._generation + 1
+                    self._issue_ticket()
         elif outcome in FAILURES:
             self._counts.failures += 1
             self._calm = 0
-            if self.detector.failed():
+            if self.detector.failed(took_s):
                 self._open(f"{self.detector.reason}, the last a {cause or outcome.value}")
         else:
             self._counts.neutral += 1
 
     def _settle_probe(self, outcome: Outcome, cause: str) -> None:
         # Only permits of this generation arrive here, and they are all probes of this half-open stretch.
-        self._probes -= 1
+        verdict = self._probes.end(outcome)
         if outcome is Outcome.SUCCESS:
             self._counts.successes += 1
-            self._probe_successes += 1
-            if self._probe_successes >= self.config.success_threshold:
-                self._enter(CircuitState.CLOSED, f"{self._probe_successes} probes succeeded")
         elif outcome in FAILURES:
             self._counts.failures += 1
-            self._open(f"a probe failed with {cause or outcome.value}")
         else:
             self._counts.neutral += 1
+        if verdict is CircuitState.CLOSED:
+            self._enter(verdict, f"{self._probes.successes} probes succeeded")
+        elif verdict is CircuitState.OPEN:
+            self._open(f"a probe failed with {cause or outcome.value}")
 
     # Moving
 
@@ -312,9 +307,9 @@ class CircuitBreaker:
     def _enter(self, state: CircuitState, reason: str) -> None:
         before, self._state = self._state, state
         self._generation += 1
-        is_ordinary = state is CircuitState.CLOSED and not self._openings_in_a_row
-        self.ticket = self._generation + 1 if is_ordinary else 0
-        self._probes = self._probe_successes = self._calm = 0
+        self._issue_ticket()
+        self._probes.clear()
+        self._calm = 0
         self.detector.reset()
         if state is CircuitState.CLOSED:
             self._break = None
@@ -332,6 +327,10 @@ class CircuitBreaker:
                     retry_after_s=self.retry_after_s if state is CircuitState.OPEN else None,
                 )
             )
+
+    def _issue_ticket(self) -> None:
+        is_ordinary = self._state is CircuitState.CLOSED and not self._openings_in_a_row and not self._is_timed
+        self.ticket = self._generation + 1 if is_ordinary else 0
 
     # Surviving a restart
 

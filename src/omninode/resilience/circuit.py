@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
 from omninode.core.errors import InvalidArgumentError
 from omninode.resilience.classify import Classifier, classify
-from omninode.resilience.detector import DetectorSpec
+from omninode.resilience.detector import DetectorSpec, Sequential
 from omninode.resilience.ranges import require_count, require_seconds, require_share
 
 __all__ = ["BreakerStatistics", "CircuitBreakerConfig", "CircuitState"]
@@ -33,7 +34,11 @@ class CircuitBreakerConfig:
         break_growth: each opening without a calm stretch between makes the break so many times longer.
         max_break_seconds: where that growth ends; None for 10 x `timeout_seconds`.
         jitter: the share by which a break may be shorter, at random, so that many breakers do not wake in step.
+        probe_ramp: one more probe at once for each that succeeded: 1, 2, 3, instead of a fixed number.
         detector: another rule for opening, such as `Sequential()`.
+        closing: another rule for half open. With it each probe moves a score as in `Sequential`, from zero: above zero
+            it opens again, and at `-ln(100)` (two successes more than failures, by the defaults) it closes. A failure
+            after a success is then no reason to open again, which at 50 % failures kept a breaker open for ever.
         classify: what an error says about the other side.
     """
 
@@ -44,8 +49,30 @@ class CircuitBreakerConfig:
     break_growth: float = 1.0
     max_break_seconds: float | None = None
     jitter: float = 0.1
+    probe_ramp: bool = False
     detector: DetectorSpec | None = None
+    closing: Sequential | None = None
     classify: Classifier = classify
+
+    @classmethod
+    def sequential(cls, *, p0: float = 0.5, p1: float = 0.95, false_trip_calls: float = 22_026.0) -> Self:
+        """The recommended breaker: sequential tests for opening and closing, short growing breaks, probes that ramp.
+
+        A break is drawn from 0.4 to 0.6 s and doubles with each opening, up to 4.8 s. The tests compare failure rates
+        `p0` and `p1`, see `Sequential`; use (0.3, 0.9) where a healthy alternate makes opening cheap. Under partial
+        outages the document's breaker raises the failures a caller sees, and this one does not: it stays closed below
+        about 78 % failures, which is what retries are for.
+        """
+        test = Sequential(p0=p0, p1=p1, false_trip_calls=false_trip_calls)
+        return cls(
+            timeout_seconds=0.6,
+            break_growth=2.0,
+            max_break_seconds=4.8,
+            jitter=1 / 3,
+            probe_ramp=True,
+            detector=test,
+            closing=test,
+        )
 
     def __post_init__(self) -> None:
         owner = "CircuitBreakerConfig"

@@ -20,11 +20,11 @@ __all__ = ["Consecutive", "Detector", "DetectorSpec", "Sequential"]
 class Detector(Protocol):
     """What one breaker has counted while closed. Never waits, never raises."""
 
-    def succeeded(self) -> None:
-        """Count a success."""
+    def succeeded(self, took_s: float) -> bool:
+        """Count a success; True when the breaker should open now, which only a slow one can mean."""
         ...
 
-    def failed(self) -> bool:
+    def failed(self, took_s: float) -> bool:
         """Count a failure; True when the breaker should open now."""
         ...
 
@@ -46,6 +46,11 @@ class Detector(Protocol):
 class DetectorSpec(Protocol):
     """The settings of a detector."""
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether it wants to know how long calls took; else it is told 0.0 and nobody looks at the clock."""
+        ...
+
     def start(self, clock: Clock) -> Detector:
         """A detector that has seen nothing yet."""
         ...
@@ -64,6 +69,11 @@ class Consecutive:
     def __post_init__(self) -> None:
         require_count("Consecutive", "threshold", self.threshold, at_least=1)
 
+    @property
+    def is_timed(self) -> bool:
+        """See `DetectorSpec.is_timed`."""
+        return False
+
     def start(self, clock: Clock) -> Detector:  # noqa: ARG002 - this rule knows no time
         """See `DetectorSpec.start`."""
         return _Run(self.threshold)
@@ -77,17 +87,18 @@ class _Run:
         self._failures = 0
         self.is_calm = True
 
-    def succeeded(self) -> None:
-        self._failures = 0
-        self.is_calm = True
+    def succeeded(self, took_s: float) -> bool:  # noqa: ARG002 - this rule knows no time
+        self.reset()
+        return False
 
-    def failed(self) -> bool:
+    def failed(self, took_s: float) -> bool:  # noqa: ARG002 - this rule knows no time
         self._failures += 1
         self.is_calm = False
         return self._failures >= self._threshold
 
     def reset(self) -> None:
-        self.succeeded()
+        self._failures = 0
+        self.is_calm = True
 
     @property
     def reason(self) -> str:
@@ -119,11 +130,24 @@ class Sequential:
                 f"Sequential: false_trip_calls is {self.false_trip_calls!r}; pass a number above 1"
             )
 
+    @property
+    def is_timed(self) -> bool:
+        """See `DetectorSpec.is_timed`."""
+        return False
+
     def start(self, clock: Clock) -> Detector:  # noqa: ARG002 - this rule knows no time
         """See `DetectorSpec.start`."""
-        up = math.log(self.p1 / self.p0)
-        down = math.log((1 - self.p1) / (1 - self.p0))
-        return _Score(up=up, down=down, height=math.log(self.false_trip_calls))
+        return _Score(up=self.up, down=self.down, height=math.log(self.false_trip_calls))
+
+    @property
+    def up(self) -> float:
+        """What a failure adds to the score."""
+        return math.log(self.p1 / self.p0)
+
+    @property
+    def down(self) -> float:
+        """What a success adds to the score; negative."""
+        return math.log((1 - self.p1) / (1 - self.p0))
 
 
 class _Score:
@@ -136,11 +160,12 @@ class _Score:
         self._score = 0.0
         self.is_calm = True
 
-    def succeeded(self) -> None:
+    def succeeded(self, took_s: float) -> bool:  # noqa: ARG002 - this rule knows no time
         self._score = max(0.0, self._score + self._down)
         self.is_calm = not self._score
+        return False
 
-    def failed(self) -> bool:
+    def failed(self, took_s: float) -> bool:  # noqa: ARG002 - this rule knows no time
         self._score += self._up
         self.is_calm = False
         return self._score >= self._height

@@ -223,8 +223,9 @@ async def test_a_deadline_above_goes_the_long_way_and_holds():
         await policy.call(asyncio.sleep, 60)
 
 
-async def test_retries_after_the_first_attempt_share_its_deadline():
-    policy = Policy("p", deadline_s=0.05, retry=RetryConfig(max_retries=1000, base_delay=0.001, max_delay=0.001))
+async def test_retries_after_the_first_attempt_share_its_deadline(quick_clock):
+    retry = RetryConfig(max_retries=100, base_delay=1.0, max_delay=1.0, jitter=False)
+    policy = Policy("p", deadline_s=4.5, retry=retry, clock=quick_clock)
 
     async def down():
         raise ConnectionError("down")
@@ -232,6 +233,7 @@ async def test_retries_after_the_first_attempt_share_its_deadline():
     with pytest.raises(ConnectionError) as caught:
         await policy.call(down)
     assert "would pass the deadline" in caught.value.__notes__[0]
+    assert quick_clock.slept == [1.0] * 4
 
 
 async def test_an_opened_breaker_stops_the_retries_of_a_frame(quick_clock):
