@@ -249,14 +249,21 @@ class Database:
             raise DefectError(f"{doing}: the database is not open; use `async with Database.open(…)`")
         while True:
             proxy = await self._connected(pool, doing)
-            idle_since = self._idle_since.pop(proxy.get_server_pid(), None)
-            if idle_since is None or self._clock.monotonic() - idle_since < self.pool.idle_check_s:
+            is_good = False
+            try:
+                is_good = not self._was_idle_for_long(proxy) or await self._answers(proxy)
+            finally:
+                # A cancelled question too leaves a connection that nobody may use: its answer is still to come.
+                if not is_good:
+                    self._discarded += 1
+                    proxy.terminate()
+                    await asyncio.shield(pool.release(proxy))
+            if is_good:
                 return proxy
-            if await self._answers(proxy):
-                return proxy
-            self._discarded += 1
-            proxy.terminate()
-            await pool.release(proxy)
+
+    def _was_idle_for_long(self, proxy: PoolConnectionProxy[Row]) -> bool:
+        idle_since = self._idle_since.pop(proxy.get_server_pid(), None)
+        return idle_since is not None and self._clock.monotonic() - idle_since >= self.pool.idle_check_s
 
     async def _connected(self, pool: asyncpg.Pool[Row], doing: str) -> PoolConnectionProxy[Row]:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 import pytest
 
@@ -137,6 +139,29 @@ async def test_connection_idle_for_long_is_asked_before_use(database_url: str) -
             first = await session.driver.fetchval("SELECT pg_backend_pid()")
         async with database.acquire() as session:
             assert await session.driver.fetchval("SELECT pg_backend_pid()") == first
+
+
+@pytest.mark.fault
+async def test_calls_cancelled_while_an_idle_connection_is_asked_cost_no_connection(database_url: str) -> None:
+    limits = PoolConfig(size=2, idle_check_s=0.0, connect_timeout_s=2.0)
+    async with Database.open(database_url, pool=limits) as database:
+        for _ in range(4):
+            async with database.acquire() as session:
+                backend = await session.driver.fetchval("SELECT pg_backend_pid()")
+            os.kill(backend, signal.SIGSTOP)
+            try:
+                call = asyncio.create_task(database.ping())
+                while not database.statistics().in_use:
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0.05)
+                call.cancel()
+                await asyncio.wait([call])
+                assert call.cancelled()
+            finally:
+                os.kill(backend, signal.SIGCONT)
+        assert database.statistics().discarded == 4
+        async with database.acquire(), database.acquire() as session:
+            assert await session.fetchval("storage.ping") == 1
 
 
 async def test_closing_twice_is_harmless(database_url: str) -> None:
