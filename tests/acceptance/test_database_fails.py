@@ -68,6 +68,16 @@ def test_a_required_database_that_is_away_ends_it(omninode):
         assert "127.0.0.1" in ended.complaint
 
 
+def test_a_database_or_a_user_that_is_not_there_is_a_wrong_setting(modelless, home):
+    door = modelless.with_(POSTGRES_HOST=home.config.host, POSTGRES_USER=home.config.user)
+
+    for variable, command in (("POSTGRES_DB", ("runs", "list")), ("POSTGRES_USER", ("db", "migrate"))):
+        ended = door.with_(**{variable: "nowhere"})(*command)
+
+        assert ended.code == 3
+        assert f"set {variable}" in ended.complaint
+
+
 @pytest.fixture
 def outside():
     """A Postgres that is not OmniNode's own: it stays dead when it is killed."""

@@ -14,13 +14,13 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from omninode.core.deadline import Deadline, within
-from omninode.core.errors import DatabaseError, DeadlineExceededError, RefusedError
+from omninode.core.errors import ConfigurationError, DatabaseError, DeadlineExceededError, RefusedError
 
 __all__ = ["Ledger", "LedgerStatistics", "RowSpool", "Statements"]
 
 KeptIn = Literal["memory", "database", "spool"]
 Row = Mapping[str, Any]  # Any: the columns of a row, as JSON-able values
-_UNAVAILABLE = (DatabaseError, DeadlineExceededError, RefusedError, OSError)
+_UNAVAILABLE = (ConfigurationError, DatabaseError, DeadlineExceededError, RefusedError, OSError)
 
 
 class Statements(Protocol):

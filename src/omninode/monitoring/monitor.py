@@ -16,7 +16,13 @@ from uuid import UUID
 
 from omninode.core import ambient, current
 from omninode.core.clock import Clock, SystemClock
-from omninode.core.errors import DatabaseError, DeadlineExceededError, InvalidArgumentError, RefusedError
+from omninode.core.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    RefusedError,
+)
 from omninode.core.events import AgentOutcome, Event, EventSink, NullSink, PhaseFinished, PhaseStarted
 from omninode.monitoring.history import Queries, merged, stored_metrics
 from omninode.monitoring.runs import PhaseMetric, RunBook, RunMetrics, as_run_id
@@ -181,7 +187,7 @@ class PerformanceMonitor:
             return in_memory
         try:
             stored = await stored_metrics(database, key)
-        except (DatabaseError, RefusedError, DeadlineExceededError) as error:
+        except (ConfigurationError, DatabaseError, RefusedError, DeadlineExceededError) as error:
             return merged(in_memory, None, degraded=f"the database did not answer: {error}")
         return merged(in_memory, stored)
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from omninode.core.clock import Clock, SystemClock
-from omninode.core.errors import DatabaseError, DatabaseUnavailableError, DefectError, PoolExhaustedError
+from omninode.core.errors import DefectError, PoolExhaustedError
 from omninode.core.events import EventSink, MetricRecorded, NullSink
 from omninode.storage.codecs import prepare_codecs
 from omninode.storage.config import ConnectionConfig, PoolConfig
-from omninode.storage.failures import translated
+from omninode.storage.failures import connecting, translated
 from omninode.storage.queries import Queries
 from omninode.storage.session import Session
 from omninode.storage.statements import StatementClock, StatementTimes
@@ -64,7 +64,8 @@ class Database:
     """One database through one pool; open it with `async with Database.open(config) as database`.
 
     Safe to use from any number of tasks of one event loop. Waiting for a connection ends in PoolExhaustedError after
-    `acquire_timeout_s`; a server that cannot be reached is DatabaseUnavailableError, which is retryable.
+    `acquire_timeout_s`; a server that cannot be reached is DatabaseUnavailableError, which is retryable; one that does
+    not know the user, the password or the database is ConfigurationError.
     """
 
     def __init__(
@@ -266,17 +267,8 @@ class Database:
         return idle_since is not None and self._clock.monotonic() - idle_since >= self.pool.idle_check_s
 
     async def _connected(self, pool: asyncpg.Pool[Row], doing: str) -> PoolConnectionProxy[Row]:
-        try:
+        with connecting(self.config, doing=doing):
             return await pool.acquire(timeout=self.pool.connect_timeout_s + 1.0)
-        except (OSError, TimeoutError) as error:
-            raise DatabaseUnavailableError(
-                f"{doing}: no connection to {self.config.display}: {_reason(error)}; is the server running?"
-            ) from error
-        except asyncpg.InvalidPasswordError as error:
-            raise DatabaseError(
-                f"{doing}: {self.config.display} refuses the password; check POSTGRES_USER and POSTGRES_PASSWORD",
-                sqlstate=error.sqlstate,
-            ) from error
 
     async def _answers(self, proxy: PoolConnectionProxy[Row]) -> bool:
         try:
@@ -324,18 +316,10 @@ def connect_arguments(config: ConnectionConfig, pool: PoolConfig) -> dict[str, A
 
 async def connect(config: ConnectionConfig, *, pool: PoolConfig | None = None) -> asyncpg.Connection[Row]:
     """One connection of its own, outside the pool, for migrations and tools; the caller closes it."""
-    try:
+    with connecting(config):
         connection: asyncpg.Connection[Row] = await asyncpg.connect(**connect_arguments(config, pool or PoolConfig()))
-    except (OSError, TimeoutError) as error:
-        raise DatabaseUnavailableError(
-            f"no connection to {config.display}: {_reason(error)}; is the server running?"
-        ) from error
-    await prepare_codecs(connection)
+        await prepare_codecs(connection)
     return connection
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _quantile(ordered: list[float], share: float) -> float:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from omninode.core.errors import DatabaseError, DatabaseUnavailableError, OmniNodeError
+from omninode.core.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, OmniNodeError
+from omninode.storage.config import ConnectionConfig
 
-__all__ = ["as_database_error", "is_data_error", "translated"]
+__all__ = ["as_database_error", "connecting", "is_data_error", "translated"]
 
 # 08 connection; 53 out of disk, memory or connections; 57P01-57P03 shut down, crashed, starting up.
 _UNAVAILABLE_CLASSES = ("08", "53")
@@ -44,6 +45,34 @@ def _from_server(error: asyncpg.PostgresError, doing: str) -> DatabaseError:
     if code in _UNAVAILABLE or code.startswith(_UNAVAILABLE_CLASSES):
         return DatabaseUnavailableError(text, sqlstate=code)
     return DatabaseError(text, sqlstate=code or None, retryable=code in _REPEATABLE)
+
+
+@contextmanager
+def connecting(config: ConnectionConfig, *, doing: str | None = None) -> Iterator[None]:
+    """Run the body, which connects: no way there is DatabaseUnavailableError, a refused login ConfigurationError."""
+    prefix = f"{doing}: " if doing else ""
+    try:
+        yield
+    except (OSError, TimeoutError) as error:
+        raise DatabaseUnavailableError(
+            f"{prefix}no connection to {config.display}: {str(error) or type(error).__name__}; is the server running?"
+        ) from error
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise ConfigurationError(f"{prefix}{config.display} refuses us: {error}; {_remedy(error, config)}") from error
+    except (asyncpg.PostgresError, *_LOST) as error:
+        ours = as_database_error(error, doing=doing or f"connecting to {config.display}")
+        assert ours is not None
+        raise ours from error
+
+
+def _remedy(error: asyncpg.PostgresError, config: ConnectionConfig) -> str:
+    match error:
+        case asyncpg.InvalidCatalogNameError():
+            return f"create the database {config.database!r}, or set POSTGRES_DB to one that exists"
+        case asyncpg.InvalidPasswordError():
+            return f"set POSTGRES_PASSWORD to the password of {config.user!r}, or POSTGRES_USER to another user"
+        case _:
+            return f"set POSTGRES_USER to a user that may log in there, or let the server admit {config.user!r}"
 
 
 def is_data_error(error: BaseException) -> bool:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from omninode.core.errors import DatabaseError, DatabaseUnavailableError, DefectError, PoolExhaustedError
+from omninode.core.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    DefectError,
+    PoolExhaustedError,
+)
 from omninode.storage.config import ConnectionConfig, PoolConfig
-from omninode.storage.database import Database
+from omninode.storage.database import Database, connect
 
 pytestmark = pytest.mark.integration
 
@@ -115,6 +124,72 @@ async def test_no_server_is_unavailable_and_says_where() -> None:
         async with Database.open(nowhere):
             pass
     assert "geheim" not in str(caught.value)
+
+
+@pytest.fixture
+async def locked(database: Database) -> AsyncIterator[ConnectionConfig]:
+    """A user whom the server asks for a password."""
+    async with database.acquire() as session:
+        await session.driver.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
+        file = Path(await session.driver.fetchval("SHOW hba_file"))
+        before = file.read_bytes()
+        file.write_bytes(b"local all locked scram-sha-256\n" + before)
+        await session.driver.execute("SELECT pg_reload_conf()")
+    config = replace(database.config, user="locked", password="right")
+    try:
+        async with asyncio.timeout(20):
+            while await _lets_in(replace(config, password="wrong")):  # until the new rules are read
+                await asyncio.sleep(0.02)
+        yield config
+    finally:
+        file.write_bytes(before)
+        async with database.acquire() as session:
+            await session.driver.execute("SELECT pg_reload_conf()")
+            await session.driver.execute("DROP ROLE locked")
+
+
+async def _lets_in(config: ConnectionConfig) -> bool:
+    try:
+        connection = await connect(config)
+    except ConfigurationError:
+        return False
+    await connection.close()
+    return True
+
+
+async def _refusals(config: ConnectionConfig) -> list[str]:
+    """What the pool says, and what a connection outside of it says, as migrations use one."""
+    found = []
+    with pytest.raises(ConfigurationError) as caught:
+        async with Database.open(config):
+            pass
+    found.append(caught.value.message)
+    with pytest.raises(ConfigurationError) as caught:
+        await connect(config)
+    found.append(caught.value.message)
+    return found
+
+
+@pytest.mark.fault
+async def test_a_login_the_server_refuses_names_the_setting(locked: ConnectionConfig) -> None:
+    for message in await _refusals(replace(locked, database="nowhere")):
+        assert "create the database 'nowhere', or set POSTGRES_DB" in message
+    for message in await _refusals(replace(locked, user="nobody")):
+        assert "set POSTGRES_USER" in message
+    for password in ("wrong", None):
+        for message in await _refusals(replace(locked, password=password)):
+            assert "set POSTGRES_PASSWORD to the password of 'locked'" in message
+            assert "wrong" not in message
+    async with Database.open(locked) as database:
+        assert await database.ping() > 0
+
+
+@pytest.mark.fault
+async def test_a_server_that_is_full_is_unavailable_not_misconfigured(locked: ConnectionConfig) -> None:
+    async with Database.open(replace(locked, user="omninode")) as database, database.acquire() as session:
+        await session.driver.execute("ALTER ROLE locked CONNECTION LIMIT 0")
+    with pytest.raises(DatabaseUnavailableError):
+        await connect(locked)
 
 
 async def test_refused_statement_carries_its_sqlstate(database: Database) -> None:
