@@ -92,6 +92,8 @@ class _Keeper:
         return not self._leave.is_set() and not self._task.done()
 
     async def opened(self) -> Any:
+        if self.found is not None:
+            return self.found
         # Unlike awaiting the task, this leaves it alone when the caller is cancelled.
         await asyncio.wait({self._task, self._ready}, return_when=asyncio.FIRST_COMPLETED)
         if self._task.cancelled():
