@@ -83,7 +83,7 @@ class Policy:
     """Protects calls to the target called `name`; safe for any number of concurrent calls on one event loop.
 
     Args:
-        name: of the target; what its breaker, its events and its errors are called.
+        name: of the target; what its calls, its breaker and its errors are called in events and messages.
         deadline_s: the time for everything, fallback excepted; the deadline of the scope holds as well.
         attempt_timeout_s: the time of one attempt; None for that of the deadline.
         retry: None for one attempt.
@@ -160,7 +160,7 @@ class Policy:
         """
         self._calls += 1
         try:
-            value = await self._first(*self._outer, CallRecord(), *self._inner, func, *args, **kwargs)
+            value = await self._first(*self._outer, CallRecord(self.name), *self._inner, func, *args, **kwargs)
         except BaseException as error:
             self._count_end(error)
             if not isinstance(error, Exception) or self.fallback is None or not self.fallback.answers_for(error):
@@ -197,13 +197,13 @@ class Policy:
 
     async def outcome(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> CallOutcome[T]:
         """How the call ended; raises only what cancels the caller."""
-        return await self._outcome(CallRecord(getattr(func, "__qualname__", "")), func, *args, **kwargs)
+        return await self._outcome(CallRecord(self.name), func, *args, **kwargs)
 
     async def outcome_as(
         self, retry: RetryConfig, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> CallOutcome[T]:
         """The same as `outcome`, trying again by `retry`; counts and events are those of this policy."""
-        record = CallRecord(getattr(func, "__qualname__", ""))
+        record = CallRecord(self.name)
         record.config = retry
         return await self._outcome(record, func, *args, **kwargs)
 

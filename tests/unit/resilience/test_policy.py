@@ -16,7 +16,7 @@ from omninode.core.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
 )
-from omninode.core.events import AttemptFinished, BreakerChanged, MetricRecorded
+from omninode.core.events import AttemptFinished, BreakerChanged, MetricRecorded, RetryScheduled
 from omninode.resilience import (
     BulkheadConfig,
     CircuitBreaker,
@@ -268,3 +268,16 @@ async def test_one_call_may_try_again_by_another_rule(quick_clock):
     usual = await policy.outcome(down)
     assert (once.attempts, usual.attempts) == (1, 3)
     assert policy.statistics().retry.attempts == 4
+
+
+@pytest.mark.parametrize("way", ["call", "outcome"])
+async def test_attempts_and_retries_are_told_under_the_name_of_the_target(quick_clock, sink, way):
+    policy = everything(quick_clock, sink=sink, retry=RetryConfig(max_retries=1, base_delay=0.0, jitter=False))
+    if way == "call":
+        with pytest.raises(ConnectionError):
+            await policy.call(down)
+    else:
+        await policy.outcome(down)
+        await policy.outcome_as(RetryConfig(max_retries=1, base_delay=0.0, jitter=False), down)
+    assert {event.call for event in sink.of(AttemptFinished)} == {"gpt-eu"}
+    assert {event.call for event in sink.of(RetryScheduled)} == {"gpt-eu"}
