@@ -34,6 +34,9 @@ class DeploymentEntry(_Entry):
     roles: frozenset[Role] = _key(frozenset({"planner", "voter", "worker"}), "what it may be asked to do")
     timeout_s: float = _key(60.0, "seconds one attempt may take", gt=0, le=3600)
     max_concurrency: int = _key(32, "calls at once", ge=1, le=10_000)
+    streaming: bool = _key(
+        False, "fetch answers piece by piece, which measures the time to the first token and notices a stall earlier"
+    )
     input_usd_per_million: float | None = _key(None, "price of a million tokens sent; unset: the price list's", ge=0)
     output_usd_per_million: float | None = _key(None, "price of a million tokens received", ge=0)
 

@@ -69,6 +69,7 @@ def _declared(entry: DeploymentEntry, settings: Settings) -> DeploymentConfig:
         timeout_s=entry.timeout_s,
         max_concurrency=entry.max_concurrency,
         price=_price(entry),
+        is_streaming=entry.streaming,
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from omninode.core.errors import ConfigurationError
+from omninode.providers.http import HttpClient
+from omninode.runtime.models import find_deployments
 from omninode.runtime.settings import Settings, load_settings
 
 pytestmark = pytest.mark.unit
@@ -102,6 +104,14 @@ def test_deployments_agents_and_sources_are_declared_in_the_file(clean_place: Pa
     assert (settings.deployments[0].name, settings.deployments[0].roles) == ("local", frozenset({"voter"}))
     assert settings.agents[0].name == "poet"
     assert str(settings.sources[0].url) == "http://127.0.0.1:9/search"
+
+
+async def test_a_declared_deployment_streams_when_it_is_told_to(clean_place: Path) -> None:
+    entry = '[[deployments]]\nname = "{}"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+    write(clean_place, entry.format("whole") + entry.format("pieces") + "streaming = true\n")
+    async with HttpClient() as http:
+        found = await find_deployments(load_settings(), http)
+    assert [(one.name, one.is_streaming) for one in found] == [("whole", False), ("pieces", True)]
 
 
 @pytest.mark.parametrize(
