@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from omninode.core import current
+from omninode.core.deadline import Deadline
 from omninode.core.errors import (
     AttemptTimeoutError,
     DeadlineExceededError,
@@ -77,6 +79,13 @@ class Teller:
             attempts=self.trail.attempts,
             cost_uusd=0 if is_free else None,
             status=error.status if isinstance(error, ProviderError) else None,
-            error_class=type(error).__name__,
+            error_class=_error_class(error, scope.deadline),
             is_simulated=asked.is_simulated,
         )
+
+
+def _error_class(error: BaseException, deadline: Deadline | None) -> str:
+    # At a deadline somebody further out may cancel first: that is no call that was not needed any more.
+    if isinstance(error, asyncio.CancelledError) and deadline is not None and deadline.has_passed:
+        return DeadlineExceededError.__name__
+    return type(error).__name__

@@ -11,7 +11,7 @@ from omninode.context.pack import Shares
 from omninode.core import current
 from omninode.core.clock import Clock
 from omninode.core.errors import DefectError, OmniNodeError
-from omninode.core.events import AgentOutcome, EventSink, TaskFinished, TaskStarted, TaskStatus
+from omninode.core.events import AgentOutcome, EventSink, TaskFinished, TaskStarted
 from omninode.routing.completion import Completion
 from omninode.routing.router import Router
 from omninode.workflow.agent import AgentCatalog
@@ -50,11 +50,44 @@ class TaskRunner:
             try:
                 completion, context = await self._work(task, results)
             except OmniNodeError as error:
-                return self._ended(task, began, status="failed", error=error)
-            except BaseException:
-                self._ended(task, began, status="cancelled")
-                raise
-            return self._ended(task, began, status="ok", completion=completion, context=context)
+                return TaskResult(
+                    task=task,
+                    status="failed",
+                    error=error.message,
+                    failure=error,
+                    duration_ms=(self.clock.monotonic() - began) * 1000,
+                )
+            return TaskResult(
+                task=task,
+                status="ok",
+                output=completion.text,
+                duration_ms=(self.clock.monotonic() - began) * 1000,
+                context_ids=self._drawn_on(task, completion.text, context),
+                usage=completion.usage,
+                cost=completion.cost,
+            )
+
+    def tell(self, result: TaskResult) -> None:
+        """Emit how a task ended, and how its agent did if it was the agent's doing."""
+        scope = current.scope()
+        self.sink.emit(
+            TaskFinished(
+                run_id=scope.run_id,
+                phase=scope.phase,
+                task_id=result.task.id,
+                agent_id=result.task.agent,
+                task_type=result.task.task_type,
+                description=result.task.description,
+                depends_on=result.task.depends_on,
+                status=result.status,
+                duration_ms=result.duration_ms,
+                wait_ms=result.wait_ms,
+                output=result.output or None,
+                error=result.error,
+            )
+        )
+        if result.status in {"ok", "failed"}:
+            self._tell_agent(result)
 
     async def _work(self, task: Task, results: Mapping[str, TaskResult]) -> tuple[Completion, Sequence[ContextItem]]:
         agent = self.agents.get(task.agent)
@@ -67,38 +100,12 @@ class TaskRunner:
         )
         return completion, context
 
-    def _ended(
-        self,
-        task: Task,
-        began: float,
-        *,
-        status: TaskStatus,
-        completion: Completion | None = None,
-        context: Sequence[ContextItem] = (),
-        error: OmniNodeError | None = None,
-    ) -> TaskResult:
-        duration_ms = (self.clock.monotonic() - began) * 1000
-        output = completion.text if completion else ""
-        result = TaskResult(
-            task=task,
-            status=status,
-            output=output,
-            error=error.message if error else None,
-            duration_ms=duration_ms,
-            context_ids=self._drawn_on(task, output, context),
-        )
-        report_task(result, sink=self.sink)
-        if status != "cancelled":
-            self._report_agent(result, completion, error)
-        return result
-
     def _drawn_on(self, task: Task, output: str, context: Sequence[ContextItem]) -> tuple[str, ...]:
         known = f"{self.prompt}\n{task.description}"
         return tuple(citation.item_id for citation in cited(context, output, ignoring=known))
 
-    def _report_agent(self, result: TaskResult, completion: Completion | None, error: OmniNodeError | None) -> None:
+    def _tell_agent(self, result: TaskResult) -> None:
         scope = current.scope()
-        usage = completion.usage if completion else None
         self.sink.emit(
             AgentOutcome(
                 run_id=scope.run_id,
@@ -107,30 +114,10 @@ class TaskRunner:
                 task_type=result.task.task_type,
                 success=result.is_ok,
                 duration_ms=result.duration_ms,
-                tokens_in=usage.input_tokens if usage else 0,
-                tokens_out=usage.output_tokens if usage else 0,
-                cost_uusd=completion.cost.micro_usd if completion and completion.cost.is_complete else None,
-                error_class=type(error).__name__ if error else None,
+                tokens_in=result.usage.input_tokens,
+                tokens_out=result.usage.output_tokens,
+                cost_uusd=result.cost.micro_usd if result.cost and result.cost.is_complete else None,
+                error_class=type(result.failure).__name__ if result.failure else None,
                 metadata={"task_id": result.task.id},
             )
         )
-
-
-def report_task(result: TaskResult, *, sink: EventSink) -> None:
-    """Emit how a task ended; tasks that never started are told here too."""
-    scope = current.scope()
-    sink.emit(
-        TaskFinished(
-            run_id=scope.run_id,
-            phase=scope.phase,
-            task_id=result.task.id,
-            agent_id=result.task.agent,
-            task_type=result.task.task_type,
-            description=result.task.description,
-            depends_on=result.task.depends_on,
-            status=result.status,
-            duration_ms=result.duration_ms,
-            output=result.output or None,
-            error=result.error,
-        )
-    )

@@ -152,6 +152,7 @@ def _task_json(result: TaskResult) -> dict[str, Any]:
     return {
         **result.task.as_json(),
         "status": result.status,
+        "wait_ms": round(result.wait_ms),
         "duration_ms": round(result.duration_ms),
         "output": result.output,
         "error": result.error,

@@ -16,17 +16,18 @@ from omninode.context.item import ContextItem, GatheredContext
 from omninode.context.pack import Shares, pack
 from omninode.core import current
 from omninode.core.deadline import Deadline, within
-from omninode.core.errors import InputRefusedError, OmniNodeError, QuorumFailedError
+from omninode.core.errors import DeadlineExceededError, InputRefusedError, OmniNodeError, QuorumFailedError
 from omninode.core.events import PhaseFinished, RunFinished, RunStarted, RunStatus
 from omninode.core.ids import uuid7
 from omninode.monitoring.errors import error_event
+from omninode.monitoring.monitor import OpenPhase
 from omninode.quorum.result import QuorumResult
 from omninode.quorum.vote import Decision
 from omninode.validation.report import Action, Finding
 from omninode.workflow.aggregate import join_outputs, summarise_models
 from omninode.workflow.decompose import Decomposer
 from omninode.workflow.dispatch import dispatch
-from omninode.workflow.execute import TaskRunner, report_task
+from omninode.workflow.execute import TaskRunner
 from omninode.workflow.ledger import RunLedger
 from omninode.workflow.output import write_outputs
 from omninode.workflow.parts import Parts, PipelineLimits, RunRequest
@@ -146,7 +147,8 @@ class RunInProgress:
 
     async def _execute(self, tasks: Sequence[Task], context: Sequence[ContextItem]) -> None:
         # Not bounded as a whole: at the deadline the tasks that are done must still be reported.
-        async with self._phase("parallel_execution", is_bounded=False):
+        async with self._phase("parallel_execution", is_bounded=False) as phase:
+            deadline = current.scope().deadline
             runner = TaskRunner(
                 router=self._parts.router,
                 agents=self._parts.agents,
@@ -160,11 +162,13 @@ class RunInProgress:
                 tasks,
                 runner.run,
                 max_concurrency=self._request.max_concurrency,
-                deadline=current.scope().deadline,
+                deadline=deadline,
+                clock=self._parts.clock,
+                tell=runner.tell,
             )
-            for result in self._results:
-                if result.status == "skipped":
-                    report_task(result, sink=self._parts.sink)
+            late = [result for result in self._results if isinstance(result.failure, DeadlineExceededError)]
+            if late and deadline is not None and deadline.has_passed:
+                phase.fail(DeadlineExceededError.__name__)
 
     async def _aggregate(self) -> None:
         async with self._phase("result_aggregation", is_bounded=False):
@@ -199,13 +203,14 @@ class RunInProgress:
         return "done" if all(result.is_ok for result in self._results) else "failed_tasks"
 
     @asynccontextmanager
-    async def _phase(self, name: str, *, attempt: int = 1, is_bounded: bool = True) -> AsyncIterator[None]:
+    async def _phase(self, name: str, *, attempt: int = 1, is_bounded: bool = True) -> AsyncIterator[OpenPhase]:
         """Measure the body as a phase; `is_bounded` ends it at the run's deadline."""
         metadata = {"attempt": attempt} if attempt > 1 else None
         limit = within(None, doing=f"the phase {name}") if is_bounded else nullcontext()
         with current.entered(phase=name):
-            async with limit, self._parts.monitor.phase(self.run_id, name, metadata=metadata):
-                yield
+            # The limit is inside: the phase ends with the deadline's error, not with the cancellation that brings it.
+            async with self._parts.monitor.phase(self.run_id, name, metadata=metadata) as phase, limit:
+                yield phase
 
     def _emit_started(self) -> None:
         self._parts.sink.emit(

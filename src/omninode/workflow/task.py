@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from omninode.core.errors import OmniNodeError
 from omninode.core.events import TaskStatus
+from omninode.core.usage import Cost, Usage
 from omninode.validation.tasks import TaskModel
 
 __all__ = ["Task", "TaskResult"]
@@ -52,14 +54,21 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
-    """How a task ended: its output, or why there is none."""
+    """How a task ended: its output, or why there is none (`failure` is the error itself, where there was one).
+
+    `wait_ms` passed between the end of the last task it needs and its start; `duration_ms` does not contain it.
+    """
 
     task: Task
     status: TaskStatus
     output: str = ""
     error: str | None = None
     duration_ms: float = 0.0
+    wait_ms: float = 0.0
     context_ids: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    cost: Cost | None = None
+    failure: OmniNodeError | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_ok(self) -> bool:

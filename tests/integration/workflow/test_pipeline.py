@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from omninode.core.errors import InputRefusedError, QuorumFailedError
-from omninode.core.events import PhaseFinished, RunFinished, RunStarted, TaskFinished, VoteCast
+from omninode.core.events import (
+    AgentOutcome,
+    CallFinished,
+    PhaseFinished,
+    RunFinished,
+    RunStarted,
+    TaskFinished,
+    VoteCast,
+)
 from omninode.runtime.runtime import Runtime
-from omninode.runtime.settings import load_settings
+from omninode.runtime.settings import Settings, load_settings
+from omninode.simulation.profile import DEFAULT_PROFILES, Latency, ModelProfile
 from omninode.simulation.server import SimulatedModels
 from omninode.storage.config import ConnectionConfig
 from omninode.testing.sink import RecordingSink
@@ -31,11 +41,15 @@ PROMPT = "Explain the parser in parser.py and write tests for its edge cases"
 
 
 @pytest.fixture
-async def node(database_url: str, tmp_path: Path) -> AsyncIterator[Runtime]:
+def settings(database_url: str, tmp_path: Path) -> Settings:
     config = ConnectionConfig.from_url(database_url)
-    settings = load_settings(
+    return load_settings(
         postgres_host=config.host, postgres_user=config.user, postgres_db=config.database, data_dir=tmp_path / "data"
     )
+
+
+@pytest.fixture
+async def node(settings: Settings) -> AsyncIterator[Runtime]:
     async with Runtime(settings, simulate=SimulatedModels(latency_scale=0.1)) as opened:
         yield opened
 
@@ -129,6 +143,46 @@ async def test_at_the_deadline_the_run_ends_and_says_so(node: Runtime, workspace
     report = await node.run(PROMPT, workspace=workspace, deadline_s=0.05)
     assert report.status == "failed"
     assert "allow" in (report.error or "")
+
+
+async def test_tasks_cut_off_by_the_deadline_are_failures_everywhere(settings: Settings, workspace: Path) -> None:
+    quick = [replace(profile, roles=("voter",), latency=Latency(median_s=0)) for profile in DEFAULT_PROFILES[:3]]
+    slow = ModelProfile(name="slow", roles=("worker",), latency=Latency(median_s=60, sigma=0))
+    tasks = [
+        {"id": "explain", "agent": "researcher", "description": "Explain the parser in parser.py"},
+        {"id": "tests", "agent": "tester", "description": "Write tests for the parser's edge cases"},
+    ]
+    sink = RecordingSink()
+    async with Runtime(settings, simulate=SimulatedModels([*quick, slow])) as node:
+        with node.sink.attached(sink):
+            report = await node.run(PROMPT, workspace=workspace, tasks=tasks, deadline_s=1.5)
+        assert await node.settle() == ()
+        stored = await node.database.fetch("server_runs.tasks", report.run_id)
+    assert report.status == "failed_tasks"
+    assert [result.status for result in report.tasks] == ["failed", "failed"]
+    assert {row["status"] for row in stored} == {"failed"}
+    assert all("deadline" in row["error"] or "allow" in row["error"] for row in stored)
+    assert [event.status for event in sink.of(TaskFinished)] == ["failed", "failed"]
+    outcomes = sink.of(AgentOutcome)
+    assert sorted((one.agent_id, one.success, one.error_class) for one in outcomes) == [
+        ("researcher", False, "DeadlineExceededError"),
+        ("tester", False, "DeadlineExceededError"),
+    ]
+    [phase] = [event for event in sink.of(PhaseFinished) if event.phase == "parallel_execution"]
+    assert (phase.ok, phase.error_class) == (False, "DeadlineExceededError")
+    calls = [event for event in sink.of(CallFinished) if event.role == "worker"]
+    assert {call.error_class for call in calls} == {"DeadlineExceededError"}
+    assert report.calls["failed_calls"] == 2
+
+
+async def test_a_phase_ended_by_the_deadline_says_so(settings: Settings, workspace: Path) -> None:
+    sink = RecordingSink()
+    async with Runtime(settings, simulate=SimulatedModels(latency_scale=1000)) as node:
+        with node.sink.attached(sink):
+            report = await node.run(PROMPT, workspace=workspace, deadline_s=1.0)
+    last = sink.of(PhaseFinished)[-1]
+    assert (last.phase, last.ok, last.error_class) == ("task_decomposition", False, "DeadlineExceededError")
+    assert report.calls["failed_calls"] == 1
 
 
 async def test_a_cancelled_run_is_recorded_and_leaves_nothing_running(

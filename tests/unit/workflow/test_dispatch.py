@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omninode.core.deadline import Deadline
+from omninode.core.errors import DeadlineExceededError
+from omninode.testing.clock import FakeClock
 from omninode.workflow.dispatch import dispatch
 from omninode.workflow.task import Task, TaskResult
 
@@ -123,6 +125,69 @@ async def test_cancelling_cancels_every_running_task() -> None:
         await work
     assert sorted(cancelled) == ["a", "b"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_every_ending_is_told_once_and_as_the_result_says() -> None:
+    told: list[TaskResult] = []
+
+    async def execute(one: Task, _: Mapping[str, TaskResult]) -> TaskResult:
+        if one.id == "hangs":
+            await asyncio.Event().wait()
+        return TaskResult(task=one, status="failed", error="planted") if one.id == "bad" else done(one)
+
+    tasks = [task("quick"), task("bad"), task("lost", "bad"), task("hangs"), task("after", "hangs")]
+    results = await dispatch(tasks, execute, max_concurrency=8, deadline=Deadline.after(0.05), tell=told.append)
+    assert {(one.task.id, one.status, one.error) for one in told} == {
+        (one.task.id, one.status, one.error) for one in results
+    }
+    assert len(told) == len(tasks)
+    cut_off = results[3]
+    assert isinstance(cut_off.failure, DeadlineExceededError)
+    assert cut_off.duration_ms >= 50
+
+
+async def test_a_cancelled_dispatch_tells_what_it_cancelled() -> None:
+    told: list[TaskResult] = []
+
+    async def execute(_: Task, __: Mapping[str, TaskResult]) -> TaskResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    work = asyncio.ensure_future(
+        dispatch([task("a"), task("b"), task("c", "a")], execute, max_concurrency=4, tell=told.append)
+    )
+    await asyncio.sleep(0.01)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert sorted((one.task.id, one.status) for one in told) == [("a", "cancelled"), ("b", "cancelled")]
+
+
+async def test_a_defect_in_a_task_is_told_as_its_failure_and_raised() -> None:
+    told: list[TaskResult] = []
+
+    async def execute(one: Task, _: Mapping[str, TaskResult]) -> TaskResult:
+        if one.id == "broken":
+            raise KeyError("x")
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(KeyError):
+        await dispatch([task("broken"), task("other")], execute, max_concurrency=4, tell=told.append)
+    assert [(one.task.id, one.status) for one in told] == [("broken", "failed"), ("other", "cancelled")]
+
+
+async def test_the_wait_of_a_task_is_counted_from_when_it_was_ready() -> None:
+    clock = FakeClock()
+
+    async def execute(one: Task, _: Mapping[str, TaskResult]) -> TaskResult:
+        clock.advance(2.0)
+        return done(one)
+
+    tasks = [task("first"), task("second"), task("third", "first")]
+    results = await dispatch(tasks, execute, max_concurrency=1, clock=clock)
+    # The third is ready when the first has ended, and then waits for the second.
+    assert [result.wait_ms for result in results] == [0.0, 2000.0, 2000.0]
 
 
 async def test_a_chain_of_ten_thousand_is_no_recursion() -> None:
