@@ -16,7 +16,7 @@ import asyncpg
 
 from omninode.core.errors import BatchDataError
 from omninode.storage.catalog import Column, Table, quoted
-from omninode.storage.failures import is_data_error, translated
+from omninode.storage.failures import is_data_error, told_without_values, translated
 from omninode.storage.session import Session, touched
 from omninode.storage.values import prepared_column
 
@@ -206,8 +206,7 @@ async def write_rows(
             if not is_data_error(error):
                 raise
             raise BatchDataError(
-                f"{plan.operation} on {plan.table.name!r}: {error}"
-                + (f" ({error.detail})" if getattr(error, "detail", None) else ""),
+                f"{plan.operation} on {plan.table.name!r}: {told_without_values(error)}",
                 table=plan.table.name,
                 column=getattr(error, "column_name", None),
             ) from error

@@ -30,6 +30,7 @@ from omninode.storage.catalog import Catalog
 from omninode.storage.database import Database
 from omninode.storage.dead_letters import bury, storable
 from omninode.storage.session import Session
+from omninode.validation.secrets import redact
 
 __all__ = ["LARGEST_BATCH", "BatchRequest", "BatchResult", "BulkWriter"]
 
@@ -215,7 +216,7 @@ class BulkWriter:
             failed,
             tally.batches,
             round((time.perf_counter() - tally.since) * 1000),
-            None if error is None else str(storable(error))[:2000],
+            None if error is None else redact(str(storable(error)))[:2000],
         )
 
 

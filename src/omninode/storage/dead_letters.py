@@ -1,4 +1,9 @@
-"""Rows the database would not take, kept with the reason, so that one bad row never holds up the others."""
+"""Rows the database would not take, kept with the reason, so that one bad row never holds up the others.
+
+The reason holds no secret that can be told by its shape. The row is kept as it was given, secrets included: it is the
+only copy, to be written again once it has been put right. Whoever may read `dead_letters` may read what any table of
+the database was to hold.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import orjson
 
 from omninode.core.ids import uuid7
 from omninode.storage.batch import BadRow, Operation, RowData
+from omninode.validation.secrets import redact
 
 if TYPE_CHECKING:
     from omninode.storage.session import Session
@@ -29,7 +35,7 @@ async def bury(
     """Store each bad row of `rows` (indexed from 0) inside the caller's transaction."""
     for entry in bad:
         row = orjson.loads(orjson.dumps(storable(dict(rows[entry.index])), default=str))
-        error = str(storable(entry.error))
+        error = redact(str(storable(entry.error)))
         await session.execute("batch.bury", uuid7(), now, table, str(operation), entry.sqlstate, error, row)
 
 

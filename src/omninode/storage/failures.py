@@ -5,6 +5,7 @@ Decided by SQLSTATE (PostgreSQL manual, appendix A) and by class, never by messa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ import asyncpg
 from omninode.core.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, OmniNodeError
 from omninode.storage.config import ConnectionConfig
 
-__all__ = ["as_database_error", "connecting", "is_data_error", "translated"]
+__all__ = ["as_database_error", "connecting", "is_data_error", "told_without_values", "translated"]
 
 # 08 connection; 53 out of disk, memory or connections; 57P01-57P03 shut down, crashed, starting up.
 _UNAVAILABLE_CLASSES = ("08", "53")
@@ -22,6 +23,10 @@ _UNAVAILABLE = {"57P01", "57P02", "57P03"}
 _REPEATABLE = {"40001", "40P01", "55P03"}
 # 22 data exception, 23 integrity constraint: the row is at fault, and would be again.
 _DATA_CLASSES = ("22", "23")
+
+# The details of key violations begin like this; all others ("Failing row contains …") are nothing but values.
+_KEY_DETAIL = re.compile(r"Key (\(.+?\))=\(")
+_KEY_TAIL = re.compile(r"(?:already exists|is not present in table \S+|is still referenced from table \S+)\.$")
 
 # What reaches us besides PostgresError: the driver's own state errors (it raises InternalClientError after the
 # server was killed under it) and the socket's.
@@ -79,6 +84,14 @@ def is_data_error(error: BaseException) -> bool:
     """Whether the rows are at fault, so that writing them again would fail again."""
     code = getattr(error, "sqlstate", None)
     return isinstance(code, str) and code.startswith(_DATA_CLASSES)
+
+
+def told_without_values(error: asyncpg.PostgresError) -> str:
+    """What the server says about a row, with the columns of a key it names but not what the row holds there."""
+    message = str(error.args[0]) if error.args else type(error).__name__
+    detail = str(getattr(error, "detail", None) or "")
+    key, tail = _KEY_DETAIL.match(detail), _KEY_TAIL.search(detail)
+    return message if key is None else f"{message} (key {key[1]}{f' {tail[0][:-1]}' if tail else ''})"
 
 
 @contextmanager

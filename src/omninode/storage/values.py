@@ -18,6 +18,7 @@ import orjson
 from omninode.core.errors import BatchDataError
 from omninode.storage.catalog import Column
 from omninode.storage.codecs import EncodedJson
+from omninode.validation.secrets import is_sensitive_name
 
 __all__ = ["prepared_column"]
 
@@ -49,12 +50,19 @@ def prepared_column(
         except (_RefusedError, ValueError, TypeError, OverflowError, InvalidOperation) as error:
             row = numbers[index] if numbers is not None else index
             raise BatchDataError(
-                f"row {row}, column {table}.{column.name} ({column.shown_type}): {error}",
+                f"row {row}, column {table}.{column.name} ({column.shown_type}): {_reason(error, column)}",
                 table=table,
                 column=column.name,
                 row=row,
             ) from error
     return done
+
+
+def _reason(error: Exception, column: Column) -> str:
+    """Why a value is refused; the reason may quote it."""
+    if is_sensitive_name(column.name):
+        return "the value does not fit; it is not shown, because the column's name says that it is secret"
+    return str(error)
 
 
 def _is_ready(values: Sequence[object], column: Column) -> bool:

@@ -240,6 +240,66 @@ async def test_bad_row_in_a_late_batch_takes_the_early_ones_back(tables: Databas
     assert await rows_of(tables, "SELECT FROM things") == []
 
 
+# A key in the shape of one, which belongs to nobody.
+_SECRET = "sk-proj-" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7dE9fG1hJ3"
+
+
+@pytest.fixture
+async def vault(database: Database) -> AsyncIterator[Database]:
+    async with database.acquire() as session:
+        await session.driver.execute(
+            "CREATE TABLE vault (id integer PRIMARY KEY, token text UNIQUE, n integer NOT NULL CHECK (n > 0), password uuid)"
+        )
+    yield database
+    async with database.acquire() as session:
+        await session.driver.execute("DROP TABLE vault; TRUNCATE batch_operation_logs, dead_letters")
+
+
+async def _refused(database: Database, *rows: dict[str, object]) -> str:
+    """What the caller is told; what is stored about it holds no secret."""
+    optimizer = PerformanceOptimizer(database)
+    with pytest.raises(BatchDataError) as caught:
+        await optimizer.batch_write_with_pooling(rows, "INSERT", "vault")
+    with pytest.raises(BatchDataError):
+        await optimizer.batch_write_with_pooling(rows[-1:], "INSERT", "vault", isolate=True)
+    logs = await rows_of(database, "SELECT error FROM batch_operation_logs")
+    letters = await rows_of(database, "SELECT error, row FROM dead_letters")
+    assert logs
+    assert letters
+    assert _SECRET not in repr(logs)
+    assert _SECRET not in repr([letter["error"] for letter in letters])
+    # The row itself is the only copy, and stays as it was given.
+    assert _SECRET in repr(letters[-1]["row"])
+    return caught.value.message
+
+
+async def test_a_doubled_key_is_told_once_by_its_column_and_not_by_its_value(vault: Database) -> None:
+    await PerformanceOptimizer(vault).batch_write_with_pooling([{"id": 0, "token": _SECRET, "n": 1}], "INSERT", "vault")
+
+    message = await _refused(vault, {"id": 1, "token": _SECRET, "n": 1})
+
+    assert message.endswith("(key (token) already exists)")
+    assert "DETAIL" not in message
+    assert _SECRET not in message
+
+
+@pytest.mark.parametrize(("number", "reason"), [(None, "null value in column"), (0, "violates check constraint")])
+async def test_a_failing_row_is_not_quoted(vault: Database, number: int | None, reason: str) -> None:
+    message = await _refused(vault, {"id": 1, "token": _SECRET, "n": number})
+
+    assert reason in message
+    assert _SECRET not in message
+
+
+async def test_a_refused_value_that_is_secret_by_shape_or_by_name_is_not_stored(vault: Database) -> None:
+    shaped = await _refused(vault, {"id": _SECRET, "n": 1})
+    named = await _refused(vault, {"id": 1, "n": 1, "password": "hunter2 " + _SECRET})
+
+    assert "column vault.id" in shaped
+    assert "column vault.password" in named
+    assert "hunter2" not in named
+
+
 async def test_isolated_bad_rows_go_to_dead_letters(tables: Database) -> None:
     data = [thing(n=number) for number in range(40)]
     data[7]["name"] = "a\0b"
