@@ -14,6 +14,7 @@ from omninode.core.errors import OmniNodeError
 from omninode.core.events import Event, RunFinished, RunStarted
 from omninode.storage.database import Database
 from omninode.storage.lease import FileLock
+from omninode.telemetry.bus import EventBus
 
 __all__ = ["RunLeases"]
 
@@ -21,25 +22,38 @@ _WHY = "the process that ran it was killed"
 
 
 class RunLeases:
-    """An event sink that holds a lease for each run from its start to its end."""
+    """Holds a lease for each run from its start to its end, as the bus tells of them; closing twice is harmless."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._held: dict[UUID, FileLock] = {}
 
-    def emit(self, event: Event) -> None:
-        """Take or give up the lease of the run that `event` is about. Never raises."""
+    def follow(self, bus: EventBus) -> None:
+        """Take leases and give them up as runs start and end.
+
+        To be called before the consumer that stores rows subscribes: a row that says "running" must find the lease
+        taken, or another process that looks in between believes the run to be dead.
+        """
+        bus.subscribe(self.note, name="leases", kinds=(RunStarted, RunFinished))
+
+    def note(self, event: Event) -> None:
+        """Take or give up the lease of the run that `event` is about. Touches files; never raises."""
         if event.run_id is None:
             return
         # Without a lease a killed run stays "running" in the history; no reason to fail the run that can be made.
         with suppress(OSError):
             if isinstance(event, RunStarted):
-                self._directory.mkdir(mode=0o700, exist_ok=True)
-                lease = FileLock(self._directory / str(event.run_id))
-                if lease.try_acquire():
-                    self._held[event.run_id] = lease
+                self._take(event.run_id)
             elif isinstance(event, RunFinished) and event.run_id in self._held:
                 self._held.pop(event.run_id).release(remove=True)
+
+    def _take(self, run_id: UUID) -> None:
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        # Locked under a name nobody looks for: under its own it is never seen free while the run lasts.
+        lease = FileLock(self._directory / f".{run_id}")
+        if lease.try_acquire():
+            lease.path = lease.path.rename(self._directory / str(run_id))
+            self._held[run_id] = lease
 
     async def mark_lost(self, database: Database) -> int:
         """Mark the runs of dead processes as lost; how many leases of theirs were cleared.

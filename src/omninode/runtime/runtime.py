@@ -135,7 +135,7 @@ class Runtime:
         self.link = DatabaseLink(self.settings, directory, clock=self.clock, sink=self.sink)
         self._stack.push_async_callback(self.link.close)
         self.leases = RunLeases(directory / "running")
-        self._stack.enter_context(self.sink.attached(self.leases))
+        self.leases.follow(self.bus)
         self._stack.push_async_callback(self._mark_lost)
         self.road = await self._stack.enter_async_context(
             TelemetryRoad(self.settings, directory, bus=self.bus, database=self.link.database, clock=self.clock)
