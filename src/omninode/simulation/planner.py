@@ -104,7 +104,9 @@ def _dependencies(asked: Sequence[Part], index: int) -> list[str]:
         wanted = [number for number, earlier in enumerate(before) if earlier.kind == "research"]
     else:
         wanted = []
-    if part.follows and before and index - 1 not in wanted:
+    # "Write tests for them": what "them" is, the part before says.
+    leans_back = part.follows or (part.kind == "test" and _PRONOUN.search(part.text) is not None)
+    if leans_back and before and index - 1 not in wanted:
         wanted.append(index - 1)
     return [f"t{number + 1}" for number in sorted(wanted)]
 

@@ -46,6 +46,12 @@ def test_code_comes_after_research_tests_after_code_and_review_last():
     assert [task["depends_on"] for task in planned()] == [[], ["t1"], ["t2"], ["t1", "t2", "t3"]]
 
 
+def test_tests_for_what_was_found_wait_for_the_finding_and_go_to_the_tester():
+    tasks = planned("Find weak spots in the parser and suggest tests for them")
+    assert [task["depends_on"] for task in tasks] == [[], ["t1"]]
+    assert tasks[1]["agent"] == "tester"
+
+
 def test_tasks_point_at_the_context_that_fits_and_only_at_what_was_sent():
     context = [{"title": "cache.py", "content": "size limit"}, {"title": "cli.py", "content": "arguments"}]
     looked_at = [task["input"].get("look_at", []) for task in planned(context=context)]
