@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -18,13 +19,17 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def check_output_directory(directory: Path, *, workspace: Path | None) -> None:
-    """Make sure that outputs can be written there; raises ConfigurationError otherwise, before money is spent."""
-    resolved = directory.resolve()
-    if workspace is not None and resolved == workspace.resolve():
-        raise ConfigurationError(
-            f"--output {directory}: that is the workspace, which is never changed; choose another directory"
-        )
+    """Make sure that outputs can be written there; raises ConfigurationError otherwise, before money is spent.
+
+    A directory below the workspace is refused too: the next run would gather what this one wrote as context.
+    """
     try:
+        resolved = directory.resolve()
+        if workspace is not None and resolved.is_relative_to(workspace.resolve()):
+            raise ConfigurationError(
+                f"--output {directory}: that is in the workspace {workspace}, which is never changed; "
+                "choose a directory outside of it"
+            )
         resolved.mkdir(parents=True, exist_ok=True)
         probe = resolved / ".omninode-write-test"
         probe.write_bytes(b"")
@@ -59,6 +64,11 @@ def _file_name(position: int, result: TaskResult) -> str:
 def _write(path: Path, content: bytes) -> Path:
     # A report that is half there is worse than none: write beside it, then rename.
     beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
     return path

@@ -25,7 +25,8 @@ class RunRequest:
     """What to do: a prompt, or a prompt with ready tasks.
 
     `tasks` skips decomposition (a list of task objects, an object with `tasks`, or their JSON). `deadline_s` bounds
-    the whole run, `output` receives its files, `workspace` is read and never written.
+    the whole run, `output` receives its files and lies outside of `workspace`, which is read and never
+    written.
     """
 
     prompt: str | bytes

@@ -6,9 +6,12 @@ result_aggregation > reporting
 
 from __future__ import annotations
 
+import asyncio
+
 from omninode.core import current
 from omninode.core.deadline import Deadline
 from omninode.core.errors import InvalidArgumentError
+from omninode.workflow.output import check_output_directory
 from omninode.workflow.parts import Parts, PipelineLimits, RunRequest
 from omninode.workflow.report import RunReport
 from omninode.workflow.run import RunInProgress
@@ -24,11 +27,17 @@ class Pipeline:
         self._limits = limits or PipelineLimits()
 
     async def run(self, request: RunRequest) -> RunReport:
-        """The report of the run; raises only cancellation, and InvalidArgumentError for an impossible request."""
+        """The report of the run.
+
+        Raises only cancellation, InvalidArgumentError for an impossible request, and ConfigurationError for an output
+        directory that cannot be written or lies in the workspace.
+        """
         if request.max_concurrency < 1:
             raise InvalidArgumentError(
                 f"max_concurrency is {request.max_concurrency}; allow at least one task at a time"
             )
+        if request.output is not None:
+            await asyncio.to_thread(check_output_directory, request.output, workspace=request.workspace)
         deadline = None
         if request.deadline_s is not None:
             deadline = Deadline.after(request.deadline_s, clock=self._parts.clock)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omninode.core.errors import InputRefusedError, QuorumFailedError
+from omninode.core.errors import ConfigurationError, InputRefusedError, QuorumFailedError
 from omninode.core.events import (
     AgentOutcome,
     CallFinished,
@@ -99,6 +99,15 @@ async def test_a_prompt_goes_through_all_phases_and_is_stored(
     assert {call["role"] for call in calls} == {"planner", "voter", "worker"}
     votes = await node.database.fetch("runs.votes", report.run_id)
     assert len(votes) == len(sink.of(VoteCast))
+
+
+async def test_outputs_are_not_written_into_the_workspace(node: Runtime, workspace: Path) -> None:
+    before, calls = sorted(workspace.iterdir()), calls_made(node)
+    for place in (workspace, workspace / "out"):
+        with pytest.raises(ConfigurationError, match="never changed"):
+            await node.run(PROMPT, workspace=workspace, output=place)
+    assert sorted(workspace.iterdir()) == before
+    assert calls_made(node) == calls
 
 
 async def test_ready_tasks_skip_decomposition(node: Runtime, workspace: Path) -> None:

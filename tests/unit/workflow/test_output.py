@@ -53,6 +53,13 @@ def test_the_workspace_is_no_output_directory(tmp_path: Path) -> None:
         check_output_directory(tmp_path / "." / "", workspace=tmp_path)
 
 
+def test_a_directory_in_the_workspace_is_no_output_directory(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="outside"):
+        check_output_directory(tmp_path / "src" / "out", workspace=tmp_path)
+    assert not list(tmp_path.iterdir())
+    check_output_directory(tmp_path / "other", workspace=tmp_path / "work")
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="choose another directory"):
