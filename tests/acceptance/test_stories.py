@@ -59,6 +59,21 @@ def test_a_run_reports_all_it_did_and_leaves_the_workspace_alone(omninode, works
     assert json.loads((tmp_path / "out" / "report.json").read_text())["run_id"] == report["run_id"]
 
 
+def test_an_output_that_cannot_be_written_costs_no_result(omninode, workspace, tmp_path):
+    place = tmp_path / "out"
+    (place / "result.md" / "in the way").mkdir(parents=True)
+
+    ended = omninode("run", PROMPT, "-w", str(workspace), "--output", str(place))
+
+    assert ended.code == 3, ended.err
+    assert ended.complaint.startswith("output not written: ")
+    assert "degraded: output not written" in ended.out
+    assert "# " in ended.out or "parser" in ended.out
+    assert "written to" not in ended.out
+    shown = omninode("runs", "show", ended.complaint.split("runs show ")[1].split()[0], "--json")
+    assert json.loads(shown.out)["status"] == "done"
+
+
 def test_what_ran_can_be_listed_and_shown(omninode):
     run_id = omninode("run", PROMPT, "--json").report["run_id"]
 

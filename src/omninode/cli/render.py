@@ -43,7 +43,7 @@ def render_report(
     out.print(Panel(_body(report), title=_title(report), title_align="left", border_style="dim", padding=(1, 2)))
     for line in (*report.degraded, *losses):
         out.print(Text(f"degraded: {line}", style="yellow"))
-    if output is not None and report.result:
+    if output is not None and report.result and report.unwritten is None:
         out.print(f"written to {output}/", highlight=False)
     command = _command()
     out.print(

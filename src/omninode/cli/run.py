@@ -11,6 +11,7 @@ import typer
 
 from omninode.cli.exits import Exit, complain
 from omninode.core.errors import ConfigurationError, InputRefusedError
+from omninode.core.ids import short
 
 if TYPE_CHECKING:
     from omninode.workflow.report import RunReport
@@ -108,8 +109,13 @@ async def _run(chosen: _Options) -> Exit:
 def _conclude(report: RunReport) -> Exit:
     """The exit code; a run that did not end well is said on standard error too, where scripts look."""
     report.raise_for_status()
+    if report.unwritten is not None:
+        complain(
+            f"output not written: {report.unwritten}; the result is printed above and kept: make room there and see "
+            f"'omninode runs show {short(report.run_id)} --json'"
+        )
     if report.status == "done":
-        return Exit.DONE
+        return Exit.DONE if report.unwritten is None else Exit.CONFIGURATION
     lost = [result for result in report.tasks if not result.is_ok]
     first = next((result for result in lost if result.status == "failed"), lost[0])
     complain(f"{len(lost)} of {len(report.tasks)} tasks failed or were skipped; first {first.task.id!r}: {first.error}")

@@ -37,7 +37,7 @@ class RunReport:
 
     `status` is done, failed_tasks (some task failed, the rest is there), refused (validation), rejected (the quorum
     voted the plan down), failed (see `error`) or cancelled. `speed_up` compares the run with the same calls and
-    sources one after another. `calls` counts calls, attempts, tokens and cost; unpriced calls are counted apart.
+    sources one after another. `unwritten` says why the output directory lacks files, None when all is there. `calls` counts calls, attempts, tokens and cost; unpriced calls are counted apart.
     """
 
     run_id: UUID
@@ -57,6 +57,7 @@ class RunReport:
     calls: Mapping[str, Any] = field(default_factory=dict)
     models: Sequence[Mapping[str, Any]] = ()
     degraded: Sequence[str] = ()
+    unwritten: str | None = None
     speed_up: float = 1.0
     result: str = ""
     failure: OmniNodeError | None = None

@@ -57,6 +57,7 @@ class RunInProgress:
         self._quorum: QuorumResult | None = None
         self._results: Sequence[TaskResult] = ()
         self._result = ""
+        self._unwritten: str | None = None
 
     async def complete(self) -> RunReport:
         prompt = self._request.prompt
@@ -186,9 +187,16 @@ class RunInProgress:
         )
 
     async def _report(self) -> None:
-        async with self._phase("reporting", is_bounded=False):
-            if self._request.output is not None:
-                write_outputs(self._snapshot(self._outcome(), None), self._request.output)
+        async with self._phase("reporting", is_bounded=False) as phase:
+            if self._request.output is None:
+                return
+            try:
+                await asyncio.to_thread(write_outputs, self._snapshot(self._outcome(), None), self._request.output)
+            except OSError as error:
+                # The run is done and paid for; what is lost is its copy on disk.
+                self._unwritten = f"{self._request.output}: {error.strerror or error}"
+                self._parts.sink.emit(error_event(error, where="workflow.output"))
+                phase.fail(type(error).__name__)
 
     def _status_of(self, error: OmniNodeError) -> RunStatus:
         match error:
@@ -239,6 +247,10 @@ class RunInProgress:
         )
         return report
 
+    def _degraded(self) -> list[str]:
+        unwritten = [f"output not written: {self._unwritten}"] if self._unwritten else []
+        return self.ledger.degraded() + unwritten
+
     def _snapshot(self, status: RunStatus, failure: OmniNodeError | None) -> RunReport:
         """The report as of now."""
         duration_ms = (self._parts.clock.monotonic() - self._began) * 1000
@@ -262,7 +274,8 @@ class RunInProgress:
             findings=self._findings,
             calls=self.ledger.call_summary(),
             models=summarise_models(self.ledger.calls),
-            degraded=self.ledger.degraded(),
+            degraded=self._degraded(),
+            unwritten=self._unwritten,
             speed_up=self.ledger.speed_up(duration_ms),
             result=self._result,
             failure=failure,

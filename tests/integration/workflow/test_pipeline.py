@@ -13,6 +13,7 @@ from omninode.core.errors import ConfigurationError, InputRefusedError, QuorumFa
 from omninode.core.events import (
     AgentOutcome,
     CallFinished,
+    ErrorOccurred,
     PhaseFinished,
     RunFinished,
     RunStarted,
@@ -108,6 +109,22 @@ async def test_outputs_are_not_written_into_the_workspace(node: Runtime, workspa
             await node.run(PROMPT, workspace=workspace, output=place)
     assert sorted(workspace.iterdir()) == before
     assert calls_made(node) == calls
+
+
+async def test_a_run_whose_output_cannot_be_written_keeps_its_result(
+    node: Runtime, workspace: Path, tmp_path: Path, sink: RecordingSink
+) -> None:
+    place = tmp_path / "out"
+    (place / "result.md" / "in the way").mkdir(parents=True)
+    report = await node.run(PROMPT, workspace=workspace, output=place)
+    assert (report.status, report.failure) == ("done", None)
+    assert "parser.py" in report.result
+    assert report.unwritten is not None
+    assert f"output not written: {report.unwritten}" in report.degraded
+    assert str(place) in report.unwritten
+    assert sink.of(RunFinished)[0].status == "done"
+    assert [event.where for event in sink.of(ErrorOccurred)] == ["workflow.output"]
+    assert not list(place.glob(".*"))
 
 
 async def test_ready_tasks_skip_decomposition(node: Runtime, workspace: Path) -> None:

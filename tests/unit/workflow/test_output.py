@@ -43,6 +43,13 @@ def test_every_finished_task_has_a_file(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_a_file_that_could_not_be_written_leaves_no_part_behind(tmp_path: Path) -> None:
+    (tmp_path / "report.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"report\.json"):
+        write_outputs(report(result("a")), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
 def test_a_hostile_task_id_stays_inside_the_directory(tmp_path: Path) -> None:
     written = write_outputs(report(result("../../etc/passwd"), result("..")), tmp_path / "out")
     assert {path.parent for path in written} == {tmp_path / "out"}
