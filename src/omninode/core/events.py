@@ -190,7 +190,10 @@ CacheUse = Literal["off", "miss", "hit", "shared"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished(Event):
-    """A logical request to a model ended; `id` is the call's id. `cost_uusd` is None where the price is unknown."""
+    """A logical request to a model ended; `id` is the call's id.
+
+    `cost_uusd` is None where the price is unknown, `cache_key` where the answer is not kept for the next caller.
+    """
 
     role: str
     model: str
@@ -204,6 +207,7 @@ class CallFinished(Event):
     tokens_out: int = 0
     cost_uusd: int | None = None
     cache: CacheUse = "off"
+    cache_key: str | None = None
     task_id: str | None = None
     agent_id: str | None = None
     degraded: str | None = None

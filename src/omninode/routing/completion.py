@@ -17,7 +17,8 @@ class Completion:
 
     `usage` and `cost` are what this call added: nothing where a cached or shared answer served it (`answer.usage`
     keeps what the answer took originally). `degraded` says in words what was not as it should be, None when all was
-    well; `fell_back_from` names the deployments that should have answered before this one.
+    well; `fell_back_from` names the deployments that should have answered before this one. `cache_key` is what the
+    answer is kept under for the next caller, None where it is not (`Router.forget`).
     """
 
     text: str
@@ -33,6 +34,7 @@ class Completion:
     degraded: str | None = None
     fell_back_from: tuple[str, ...] = ()
     is_simulated: bool = False
+    cache_key: str | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -9,7 +9,7 @@ a deployment that failed or is having a break, is written on the answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -170,6 +170,12 @@ class Router:
         self._sink.emit(teller.success(done))
         return done
 
+    def forget(self, keys: Iterable[str]) -> None:
+        """Do not serve again what is kept under `keys` (`Completion.cache_key`): its answers turned out to be bad."""
+        for key in keys:
+            if self._cache is not None:
+                self._cache.discard(key)
+
     async def probe(self, name: str, *, timeout_s: float = 5.0) -> Probe:
         """Whether the deployment called `name` can be reached, accepts our key and offers its model.
 
@@ -262,6 +268,7 @@ class Router:
                 return done
             # What a fallback answered is not kept, or it would outlive the trouble by the cache's ttl.
             if done.answer.is_complete and done.degraded is None:
+                done = replace(done, cache_key=key)
                 self._cache.put(key, done)
             return replace(done, cache="miss")
 

@@ -53,6 +53,7 @@ class Teller:
             tokens_out=done.usage.output_tokens,
             cost_uusd=done.cost.micro_usd if done.cost.is_complete else None,
             cache=done.cache,
+            cache_key=done.cache_key,
             degraded=done.degraded,
             is_simulated=done.is_simulated,
         )

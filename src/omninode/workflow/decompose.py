@@ -38,13 +38,15 @@ class Decomposer:
     ) -> tuple[Task, ...]:
         """The tasks for `prompt`; raises MalformedAnswerError when no answer could be read as tasks."""
         feedback = list(deficiencies)
-        for repair in range(MAX_REPAIRS + 1):
+        for _ in range(MAX_REPAIRS + 1):
             request = planner_request(prompt, agents=self.agents.values(), context=context, deficiencies=feedback)
-            # A repeated question wants another answer than the one the cache holds.
-            completion = await self.router.complete(request, role="planner", use_cache=not repair)
+            # A repeated question wants another answer than the one the cache holds, even in the same words.
+            completion = await self.router.complete(request, role="planner", use_cache=not feedback)
             tasks, problems = read_breakdown(completion.text, self.agents)
             if not problems:
                 return tasks
+            if completion.cache_key is not None:
+                self.router.forget([completion.cache_key])
             feedback = [*deficiencies, *problems]
         raise MalformedAnswerError(
             f"the planner's answer could not be used after {MAX_REPAIRS + 1} tries: {problems[0]}; "

@@ -71,6 +71,10 @@ class RunLedger:
         """Calls answered from the cache or from another call's answer."""
         return sum(call.cache in {"hit", "shared"} for call in self.calls)
 
+    def cache_keys(self, *roles: str) -> list[str]:
+        """What the answers to calls of `roles` are kept under for later runs."""
+        return [call.cache_key for call in self.calls if call.role in roles and call.cache_key is not None]
+
     def degraded(self) -> list[str]:
         """What was served in another way than planned, each once, in order of appearance."""
         notes = [f"call to {call.role}: {call.degraded}" for call in self.calls if call.degraded]

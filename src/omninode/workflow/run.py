@@ -127,6 +127,8 @@ class RunInProgress:
             self._quorum = quorum = await self._vote(tasks, attempt)
             if quorum.decision is Decision.PASS:
                 return tasks
+            # The same prompt again is to be planned and judged afresh, not voted down from the cache.
+            self._parts.router.forget(self.ledger.cache_keys("planner", "voter"))
             deficiencies = quorum.deficiencies
             if given or quorum.decision is Decision.FAIL or attempt > MAX_REPLANS:
                 raise QuorumFailedError(_rejection(quorum, attempt, is_given=bool(given)), deficiencies=deficiencies)

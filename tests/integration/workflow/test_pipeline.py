@@ -165,6 +165,13 @@ async def test_the_same_prompt_again_is_answered_from_the_cache(node: Runtime, w
     assert calls_made(node) < before * 2
 
 
+async def test_a_rejected_plan_is_judged_afresh_the_next_time(node: Runtime, sink: RecordingSink) -> None:
+    tasks = [{"id": "cake", "agent": "researcher", "description": "Bake a chocolate cake for the neighbours"}]
+    for _ in range(2):
+        assert (await node.run(PROMPT, tasks=tasks)).status == "rejected"
+    assert {call.cache for call in sink.of(CallFinished) if call.ok} == {"miss"}
+
+
 async def test_at_the_deadline_the_run_ends_and_says_so(node: Runtime, workspace: Path) -> None:
     report = await node.run(PROMPT, workspace=workspace, deadline_s=0.05)
     assert report.status == "failed"
@@ -172,7 +179,9 @@ async def test_at_the_deadline_the_run_ends_and_says_so(node: Runtime, workspace
 
 
 async def test_tasks_cut_off_by_the_deadline_are_failures_everywhere(settings: Settings, workspace: Path) -> None:
-    quick = [replace(profile, roles=("voter",), latency=Latency(median_s=0)) for profile in DEFAULT_PROFILES[:3]]
+    quick = [
+        replace(profile, roles=("planner", "voter"), latency=Latency(median_s=0)) for profile in DEFAULT_PROFILES[:3]
+    ]
     slow = ModelProfile(name="slow", roles=("worker",), latency=Latency(median_s=60, sigma=0))
     tasks = [
         {"id": "explain", "agent": "researcher", "description": "Explain the parser in parser.py"},

@@ -7,6 +7,7 @@ import pytest
 
 from omninode.core.errors import MalformedAnswerError
 from omninode.providers.http import HttpClient
+from omninode.routing.cache.exact import ExactCache
 from omninode.routing.deployment import DeploymentConfig
 from omninode.routing.router import Router, RouterParts
 from omninode.testing.provider import ScriptedProvider
@@ -28,6 +29,13 @@ GOOD = orjson.dumps(
 def planner(provider: ScriptedProvider) -> Decomposer:
     deployment = DeploymentConfig(name="p", protocol="openai", base_url="http://127.0.0.1:9/v1", model="m")
     router = Router([deployment], http=HttpClient(), parts=RouterParts(providers={"p": provider}))
+    return Decomposer(router, AgentCatalog.default())
+
+
+def caching(provider: ScriptedProvider) -> Decomposer:
+    deployment = DeploymentConfig(name="p", protocol="openai", base_url="http://127.0.0.1:9/v1", model="m")
+    parts = RouterParts(providers={"p": provider})
+    router = Router([deployment], http=HttpClient(), cache=ExactCache(), parts=parts)
     return Decomposer(router, AgentCatalog.default())
 
 
@@ -60,6 +68,24 @@ async def test_what_was_wrong_goes_back_to_the_planner() -> None:
     assert second[0] == "it lacked tests"
     assert "codr" in second[1]
     assert "coder" in second[1]
+
+
+async def test_a_plan_for_the_same_deficiencies_is_made_anew() -> None:
+    provider = ScriptedProvider([GOOD])
+    decomposer = caching(provider)
+    for _ in range(2):
+        await decomposer.decompose("do it", context=(), deficiencies=["it lacked tests"])
+    assert len(provider.requests) == 2
+
+
+async def test_an_answer_that_could_not_be_used_is_not_served_again() -> None:
+    provider = ScriptedProvider(["prose", GOOD])
+    decomposer = caching(provider)
+    await decomposer.decompose("do it", context=())
+    await decomposer.decompose("do it", context=())
+    assert [feedback_of(provider, call) for call in (0, 2)] == [[], []]
+    await decomposer.decompose("do it", context=())
+    assert len(provider.requests) == 3
 
 
 async def test_after_three_bad_answers_the_run_fails_with_what_to_do() -> None:
