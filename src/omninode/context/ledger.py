@@ -38,8 +38,8 @@ class Statements(Protocol):
 class RowSpool(Protocol):
     """Takes rows to be written later; `storage.Spool` does."""
 
-    def put(self, table: str, row: Mapping[str, object]) -> object:
-        """Take `row` for `table`; returns at once."""
+    def put(self, table: str, row: Mapping[str, object], *, key: str | None = None) -> object:
+        """Take `row` for `table`; returns at once. With `key` (a column) it replaces an earlier one of that key."""
         ...
 
 
@@ -116,12 +116,20 @@ class Ledger:
         return list(reversed(await self._read("context_learning.outcomes", limit)))
 
     async def prediction(self, key: str, now: datetime) -> Row | None:
-        """The cached prediction under `key` that is still good at `now`, counted as a hit."""
+        """The cached prediction under `key` that is still good at `now`, counted as a hit.
+
+        None beside a spool: whoever has one must not wait for the database, and predicting again is quicker.
+        """
+        if self._spool is not None:
+            return None
         rows = await self._read("context_predictions.hit", key, now)
         return rows[0] if rows else None
 
     async def keep_prediction(self, row: Row) -> bool:
-        """Store a prediction in place of what was under its key; whether that worked."""
+        """Store a prediction in place of what was under its key; whether that worked. A spool takes it at once."""
+        if self._spool is not None:
+            times = {name: row[name].isoformat() for name in ("ts", "expires_at")}
+            return bool(self._spool.put("context_predictions", {**row, **times}, key="key_hash"))
         columns = ("key_hash", "ts", "task_type", "predicted", "confidence", "expires_at")
         return await self._run("context_predictions.keep", *(row[column] for column in columns))
 

@@ -178,7 +178,7 @@ class ContextOptimizer:
     async def optimize_context_for_task(
         self,
         task: str,
-        items: Iterable[ContextItem],
+        items: Iterable[ContextItem] | Shares,
         *,
         task_type: str = "general",
         budget_tokens: int = 4_000,
@@ -186,15 +186,15 @@ class ContextOptimizer:
     ) -> Packed:
         """What of `items` to send for `task`: of the types it needs, what bears on it most, within the budget.
 
-        A type is left out only once enough was learned to say that it is not needed; ids in `must` stay.
+        A type is left out only once enough was learned to say that it is not needed; ids in `must` stay. Pass `Shares`
+        where several tasks have their part of the same items, so that those are read once.
         """
         prediction = await self.predict(task, task_type=task_type)
         unneeded = {
             entry.context_type for entry in prediction.types if entry.basis == "learned" and entry.probability < 0.5
         }
-        kept = [item for item in items if item.id in must or item.context_type not in unneeded]
-        shares = await Shares.of(kept)
-        return shares.share(task, budget_tokens, must=must)
+        shares = items if isinstance(items, Shares) else await Shares.of(items)
+        return shares.share(task, budget_tokens, must=must, without=unneeded)
 
     # Learning.
 

@@ -156,11 +156,18 @@ class Shares:
             for identity, words in self._words.items()
         }
 
-    def share(self, description: str, budget_tokens: int, *, must: Collection[str] = ()) -> Packed:
-        """The share of the task so described. Items that have nothing to do with it count a little, by their rank."""
+    def share(
+        self, description: str, budget_tokens: int, *, must: Collection[str] = (), without: Collection[str] = ()
+    ) -> Packed:
+        """The share of the task so described. Items that have nothing to do with it count a little, by their rank.
+
+        Items of the context types in `without` are worth nothing; those in `must` are sent all the same.
+        """
         relevance = self.relevance(description)
 
         def value(item: ContextItem) -> float:
+            if item.context_type in without:
+                return 0.0
             return (1 - _RANK_SHARE) * relevance[item.id] + _RANK_SHARE * self._rank[item.id]
 
         return pack(self._items, budget_tokens, must=must, value=value)

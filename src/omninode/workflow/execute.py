@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from omninode.context.item import ContextItem
 from omninode.context.learn import cited
+from omninode.context.optimizer import ContextOptimizer
 from omninode.context.pack import Shares
 from omninode.core import current
 from omninode.core.clock import Clock
@@ -30,6 +31,7 @@ class TaskRunner:
     sink: EventSink
     clock: Clock
     prompt: str
+    optimizer: ContextOptimizer
     shares: Shares
     context_tokens: int
 
@@ -93,7 +95,10 @@ class TaskRunner:
         agent = self.agents.get(task.agent)
         if agent is None:
             raise DefectError(f"task {task.id!r} names agent {task.agent!r}, which validation should have refused")
-        context = self.shares.share(task.description, self.context_tokens).items
+        share = await self.optimizer.optimize_context_for_task(
+            task.description, self.shares, task_type=task.task_type, budget_tokens=self.context_tokens
+        )
+        context = share.items
         request = worker_request(task, agent=agent, prompt=self.prompt, context=context, results=results)
         completion = await self.router.complete(
             request, role="worker", deployment=agent.deployment, agent_id=agent.name, task_id=task.id

@@ -158,6 +158,7 @@ class RunInProgress:
                 sink=self._parts.sink,
                 clock=self._parts.clock,
                 prompt=self._prompt,
+                optimizer=self._parts.optimizer,
                 shares=await Shares.of(context),
                 context_tokens=self._limits.task_context_tokens,
             )
@@ -179,14 +180,23 @@ class RunInProgress:
             await self._learn()
 
     async def _learn(self) -> None:
-        if self._gathered is None or not any(result.is_ok for result in self._results):
+        """Tell the optimiser how each task that an agent took up ended, and what its answer drew on."""
+        gathered = self._gathered
+        if gathered is None:
             return
-        cited = {identifier for result in self._results for identifier in result.context_ids}
-        await self._parts.optimizer.learn_from_success(
-            self._prompt,
-            used_items=[item for item in self._gathered.values() if item.id in cited],
-            decision_id=self._gathered.decision_id,
-        )
+        for result in self._results:
+            if result.status not in {"ok", "failed"}:
+                continue
+            # What a task that failed would have drawn on is unknown, which counts for less than "nothing".
+            drawn_on = [gathered[name] for name in result.context_ids if name in gathered] if result.is_ok else None
+            await self._parts.optimizer.learn_from_success(
+                self._prompt,
+                used_items=drawn_on,
+                task_type=result.task.task_type,
+                success=result.is_ok,
+                decision_id=gathered.decision_id,
+                agent_id=result.task.agent,
+            )
 
     async def _report(self) -> None:
         async with self._phase("reporting", is_bounded=False) as phase:

@@ -20,9 +20,10 @@ from omninode.core.events import (
     TaskFinished,
     VoteCast,
 )
+from omninode.runtime.declarations import AgentEntry
 from omninode.runtime.runtime import Runtime
 from omninode.runtime.settings import Settings, load_settings
-from omninode.simulation.profile import DEFAULT_PROFILES, Latency, ModelProfile
+from omninode.simulation.profile import DEFAULT_PROFILES, Faults, Latency, ModelProfile
 from omninode.simulation.server import SimulatedModels
 from omninode.storage.config import ConnectionConfig
 from omninode.testing.sink import RecordingSink
@@ -176,6 +177,52 @@ async def test_at_the_deadline_the_run_ends_and_says_so(node: Runtime, workspace
     report = await node.run(PROMPT, workspace=workspace, deadline_s=0.05)
     assert report.status == "failed"
     assert "allow" in (report.error or "")
+
+
+async def _rows(node: Runtime, text: str, *args: object) -> list[dict[str, object]]:
+    async with node.database.acquire() as session:
+        return [dict(row) for row in await session.driver.fetch(text, *args)]
+
+
+@pytest.fixture
+async def fragile(settings: Settings) -> AsyncIterator[Runtime]:
+    """A system whose agent `fragile` always gets an error 500 from its deployment `down`."""
+    agent = AgentEntry(name="fragile", purpose="fails", instructions="x", deployment="down")
+    down = ModelProfile(name="down", roles=("worker",), faults=Faults(error_rate=1.0), latency=Latency(median_s=0))
+    models = SimulatedModels([*DEFAULT_PROFILES, down], latency_scale=0.1)
+    changed = settings.model_copy(update={"agents": (agent,), "retry_max_retries": 1, "retry_base_delay_s": 0.01})
+    async with Runtime(changed, simulate=models) as opened:
+        yield opened
+
+
+async def test_every_task_teaches_what_its_context_was_worth(fragile: Runtime, workspace: Path) -> None:
+    node = fragile
+    tasks = [
+        {"id": "explain", "agent": "researcher", "description": "Explain parser.py", "task_type": "analysis"},
+        {"id": "tests", "agent": "tester", "description": "Write tests for the parser", "task_type": "testing"},
+        {"id": "lost", "agent": "coder", "description": "Write a fixture for the tests", "depends_on": ["bad"]},
+        {"id": "bad", "agent": "fragile", "description": "Find the edge cases", "task_type": "search"},
+    ]
+    report = await node.run(PROMPT, workspace=workspace, tasks=tasks)
+    assert [result.status for result in report.tasks] == ["ok", "ok", "skipped", "failed"]
+    assert await node.settle() == ()
+    learned = await _rows(
+        node,
+        "SELECT DISTINCT task_type, agent_id, reward_kind FROM context_learning WHERE run_id = $1"
+        " AND reward IS NOT NULL ORDER BY 1",
+        report.run_id,
+    )
+    assert [tuple(row.values()) for row in learned] == [
+        ("analysis", "researcher", "cited"),
+        ("search", "fragile", "outcome"),
+        ("testing", "tester", "cited"),
+    ]
+    failed = await _rows(
+        node, "SELECT DISTINCT reward FROM context_learning WHERE run_id = $1 AND task_type = 'search'", report.run_id
+    )
+    assert [row["reward"] for row in failed] == [0.0]
+    predicted = await _rows(node, "SELECT DISTINCT task_type FROM context_predictions ORDER BY 1")
+    assert {"analysis", "search", "testing"} <= {row["task_type"] for row in predicted}
 
 
 async def test_tasks_cut_off_by_the_deadline_are_failures_everywhere(settings: Settings, workspace: Path) -> None:

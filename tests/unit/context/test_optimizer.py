@@ -14,6 +14,7 @@ from omninode.context.item import ContextItem, SourceReport
 from omninode.context.learn import LinearPosterior, cited
 from omninode.context.notes import FileNotes, beta_quantile
 from omninode.context.optimizer import ContextOptimizer
+from omninode.context.pack import Shares
 from omninode.context.predict import inclusion_probability
 from omninode.context.source import SourceQuery, Traits
 from omninode.context.sources.hints import LearnedHints
@@ -235,6 +236,10 @@ async def test_task_is_sent_the_types_it_needs_within_the_budget() -> None:
     after = await optimizer.optimize_context_for_task("fix bug in parser", items, task_type="debug", budget_tokens=60)
     assert {entry.id for entry in before.items} == {"a", "b"}
     assert {entry.id for entry in after.items} == {"a"}
+    shared = await optimizer.optimize_context_for_task(
+        "fix bug in parser", Shares(items), task_type="debug", budget_tokens=60, must=["b"]
+    )
+    assert {entry.id for entry in shared.items} == {"a", "b"}
 
 
 # What is kept.
@@ -245,10 +250,37 @@ class Rows:
 
     def __init__(self) -> None:
         self.rows: list[dict] = []
+        self.predictions: dict[str, dict] = {}
 
-    def put(self, table, row) -> None:
-        assert table == "context_learning"
-        self.rows.append(dict(row))
+    def put(self, table, row, *, key=None) -> bool:
+        if table == "context_predictions":
+            self.predictions[row[key]] = dict(row)
+        else:
+            assert (table, key) == ("context_learning", None)
+            self.rows.append(dict(row))
+        return True
+
+
+class OnlyOutcomes:
+    """A database that must not be asked for anything but what was learned before."""
+
+    async def fetch(self, name, *args):
+        assert name == "context_learning.outcomes"
+        return []
+
+    async def execute(self, name, *args):
+        raise AssertionError(name)
+
+
+async def test_beside_a_spool_a_prediction_waits_for_no_database() -> None:
+    spool = Rows()
+    optimizer = ContextOptimizer(OnlyOutcomes(), spool=spool, clock=FakeClock())
+    items = Shares([item("good", score=1.0)])
+    share = await optimizer.optimize_context_for_task("fix the bug", items, task_type="debug")
+    assert [entry.source for entry in share.items] == ["good"]
+    (row,) = spool.predictions.values()
+    assert (row["task_type"], type(row["ts"]), type(row["expires_at"])) == ("debug", str, str)
+    assert {entry["basis"] for entry in row["predicted"]} == {"cold_start"}
 
 
 async def test_rows_tell_choice_propensity_cost_and_reward_of_every_source() -> None:
