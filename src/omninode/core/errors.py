@@ -21,6 +21,7 @@
     ├── RefusedError                    we did not try, to protect the caller or the other side
     │   ├── BreakerOpenError
     │   ├── BulkheadFullError
+    │   ├── RateLimitedError
     │   └── PoolExhaustedError
     ├── DeadlineExceededError           the time the caller allowed is over
     ├── QuorumFailedError               the models voted the plan down, or too few could vote
@@ -53,6 +54,7 @@ __all__ = [
     "ProviderError",
     "ProviderUnavailableError",
     "QuorumFailedError",
+    "RateLimitedError",
     "RefusedError",
     "RemoteError",
     "RequestRejectedError",
@@ -211,6 +213,12 @@ class BreakerOpenError(RefusedError):
 
 class BulkheadFullError(RefusedError):
     """All permits are taken and the waiting line is full."""
+
+
+class RateLimitedError(RefusedError):
+    """We send less than was asked for: a rate limit or a throttle of our own; `retry_after_s` where it is known."""
+
+    retryable = True
 
 
 class PoolExhaustedError(RefusedError):

@@ -5,20 +5,29 @@ from __future__ import annotations
 from omninode.resilience.breaker import CircuitBreaker, Permit
 from omninode.resilience.budget import BudgetConfig, RetryBudget
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
+from omninode.resilience.chaos import ChaosConfig
 from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig, CircuitState
 from omninode.resilience.classify import Outcome, classify, is_retryable
 from omninode.resilience.detector import Consecutive, Sequential
 from omninode.resilience.fallback import Fallback
+from omninode.resilience.hedge import Hedge, HedgeStatistics
+from omninode.resilience.limiter import Adaptive, Aimd, Gradient2
+from omninode.resilience.parking import Park, ParkingStatistics
 from omninode.resilience.policy import CallOutcome, Policy, PolicyStatistics
+from omninode.resilience.rate import Rate, RateStatistics
 from omninode.resilience.rates import AnyOf, FailureRate, SlowCallRate
 from omninode.resilience.registry import BreakerRegistry, call_with_breaker
 from omninode.resilience.retry import RetryManager, RetryStatistics, execute_with_retry
 from omninode.resilience.schedule import CallRecord, RetryConfig
 from omninode.resilience.snapshot import BreakerSnapshot, RetrySnapshot, StateStore, StoredState
+from omninode.resilience.soft import SoftTimeout
 from omninode.resilience.state import KeeperStatistics, StateKeeper
+from omninode.resilience.throttle import Throttle
 from omninode.resilience.timeout import AttemptTimeout
 
 __all__ = [
+    "Adaptive",
+    "Aimd",
     "AnyOf",
     "AttemptTimeout",
     "BreakerRegistry",
@@ -30,17 +39,25 @@ __all__ = [
     "BulkheadStatistics",
     "CallOutcome",
     "CallRecord",
+    "ChaosConfig",
     "CircuitBreaker",
     "CircuitBreakerConfig",
     "CircuitState",
     "Consecutive",
     "FailureRate",
     "Fallback",
+    "Gradient2",
+    "Hedge",
+    "HedgeStatistics",
     "KeeperStatistics",
     "Outcome",
+    "Park",
+    "ParkingStatistics",
     "Permit",
     "Policy",
     "PolicyStatistics",
+    "Rate",
+    "RateStatistics",
     "RetryBudget",
     "RetryConfig",
     "RetryManager",
@@ -48,9 +65,11 @@ __all__ = [
     "RetryStatistics",
     "Sequential",
     "SlowCallRate",
+    "SoftTimeout",
     "StateKeeper",
     "StateStore",
     "StoredState",
+    "Throttle",
     "call_with_breaker",
     "classify",
     "execute_with_retry",

@@ -58,6 +58,11 @@ class Permit:
         self.is_probe = is_probe
         self.started = started
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it has not been released yet."""
+        return self._is_held
+
     def release(self, outcome: Outcome, *, cause: str = "") -> None:
         """Tell how the call ended; only the first release counts. `cause` names the error, for the reason shown."""
         if self._is_held:
@@ -187,6 +192,11 @@ class CircuitBreaker:
         else:
             self.settle(ticket)
         return value
+
+    def hear(self, permit: Permit, outcome: Outcome) -> None:
+        """Count a second word on a call whose `permit` was released too early; ignored after a change of state."""
+        if permit.generation == self._generation and self._state is CircuitState.CLOSED:
+            self._settle(permit.generation, outcome, "", permit.started)
 
     def settle(self, ticket: int, error: BaseException | None = None) -> None:
         """Tell how a call that was let through by `ticket` alone ended: with `error`, or well.

@@ -65,13 +65,14 @@ class Bulkhead:
         self.name = name
         self.config = config or BulkheadConfig()
         # A free permit means that nobody waits: `release` hands a permit on while anybody does.
-        self._free = self.config.max_concurrent
+        # After it was made smaller it may be below zero, until enough calls have ended.
+        self._size = self._free = self.config.max_concurrent
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._most_waiting = self._admitted = self._rejected = self._timed_out = 0
 
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `func(*args, **kwargs)` returns, run with one of the permits. Raises as `acquire` does."""
-        if self._free:
+        if self._free > 0:
             self._take()
         else:
             await self.acquire()
@@ -90,34 +91,43 @@ class Bulkhead:
             BulkheadFullError: the line is full, or the wait took longer than `queue_timeout_s`.
             DeadlineExceededError: the deadline of the scope came first.
         """
-        if self._free:
+        if self._free > 0:
             self._take()
             return
         if len(self._waiting) >= self.config.max_queue:
             self._rejected += 1
             raise BulkheadFullError(
-                f"bulkhead {self.name!r}: all {self.config.max_concurrent} permits are taken and "
+                f"bulkhead {self.name!r}: all {self._size} permits are taken and "
                 f"{len(self._waiting)} callers wait; send less at once or raise max_concurrent or max_queue"
             )
         await self._wait()
 
     def release(self) -> None:
         """Give a permit back; the longest waiter has it at once."""
-        while self._waiting:
-            waiter, _ = self._waiting.popitem(last=False)
-            if not waiter.done():
-                self._admitted += 1
-                waiter.set_result(None)
-                return
-        if self._free >= self.config.max_concurrent:
+        if self._free >= self._size:
             raise DefectError(f"bulkhead {self.name!r}: a permit was released twice")
         self._free += 1
+        self._hand_on()
+
+    def resize(self, permits: int) -> None:
+        """Have so many permits from now on; calls under way keep theirs when there are to be fewer."""
+        require_count("Bulkhead", "permits", permits, at_least=1)
+        self._free += permits - self._size
+        self._size = permits
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._free > 0 and self._waiting:
+            waiter, _ = self._waiting.popitem(last=False)
+            if not waiter.done():
+                self._take()
+                waiter.set_result(None)
 
     def statistics(self) -> BulkheadStatistics:
         """How full it is, and what it has done."""
         return BulkheadStatistics(
             name=self.name,
-            running=self.config.max_concurrent - self._free,
+            running=self._size - self._free,
             waiting=len(self._waiting),
             most_waiting=self._most_waiting,
             admitted=self._admitted,

@@ -1,6 +1,7 @@
 """A policy: the whole protection of one target, composed once, in one fixed order.
 
-    fallback > deadline > bulkhead > retry > breaker > attempt timeout > call
+    fallback > deadline > parking > bulkhead > retry > hedge > throttle > rate > limit > breaker
+             > attempt timeout > chaos > call
 
 Each part takes a function and its arguments and calls it, so composing is passing one part's `call` as the first
 argument of the next: no closure is made for a call, and a part that is not configured costs nothing. Every retry asks
@@ -10,10 +11,9 @@ the breaker again, every attempt has its own time, and all of them share one dea
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
@@ -21,62 +21,29 @@ from omninode.core.deadline import Deadline
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink, MetricRecorded
 from omninode.resilience.breaker import CircuitBreaker
-from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
-from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig
+from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
+from omninode.resilience.chaos import ChaosConfig
+from omninode.resilience.circuit import CircuitBreakerConfig
+from omninode.resilience.explain import breaker_line, bulkhead_line, explained, retry_line
 from omninode.resilience.fallback import Fallback
 from omninode.resilience.frame import Frame, Parts, Unfinished, compiled
+from omninode.resilience.hedge import Hedge
+from omninode.resilience.limiter import Adaptive
+from omninode.resilience.outcome import CallOutcome, PolicyStatistics
+from omninode.resilience.parking import Park
 from omninode.resilience.ranges import require_seconds
-from omninode.resilience.retry import RetryManager, RetryStatistics
+from omninode.resilience.rate import Rate
+from omninode.resilience.retry import RetryManager
 from omninode.resilience.schedule import CallRecord, RetryConfig
+from omninode.resilience.soft import SoftTimeout
+from omninode.resilience.stack import Extras, Part, Stack, configured
+from omninode.resilience.throttle import Throttle
 from omninode.resilience.timeout import AttemptTimeout
 
 __all__ = ["CallOutcome", "Policy", "PolicyStatistics"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# Any: a part is handed another part and that part's arguments; only the public methods know the types at both ends.
-_Part = Callable[..., Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOutcome(Generic[T]):
-    """How one call through a policy ended: its value or its error, and what it took."""
-
-    value: T | None = None
-    error: Exception | None = None
-    attempts: int = 0
-    waits_s: tuple[float, ...] = ()
-    degraded: str | None = None
-    """The label of the fallback that served the value; None for a value of the call itself."""
-    gave_up: str = ""
-    """Why no further attempt was made, after a failure."""
-
-    @property
-    def is_ok(self) -> bool:
-        """Whether there is a value, degraded or not."""
-        return self.error is None or self.degraded is not None
-
-    def unwrap(self) -> T:
-        """The value, or raise the error."""
-        if self.error is not None and self.degraded is None:
-            raise self.error
-        return cast("T", self.value)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyStatistics:
-    """What went through a policy since it was made, and the statistics of its parts (None where it has no such part)."""
-
-    name: str
-    calls: int
-    succeeded: int
-    failed: int
-    degraded: int
-    cancelled: int
-    retry: RetryStatistics
-    breaker: BreakerStatistics | None
-    bulkhead: BulkheadStatistics | None
 
 
 class Policy:
@@ -90,6 +57,11 @@ class Policy:
         breaker: its configuration, or a breaker to share.
         bulkhead: its configuration, or a bulkhead to share.
         fallback: `func(error, *args, **kwargs)`, sync or async, or a `Fallback`.
+        park: wait for an open breaker to reopen, where the deadline leaves the time.
+        hedge: a second attempt beside a slow one; for calls that may be made twice.
+        throttle, rate, limit: send less to what accepts little, at most so much per second, as many at once as go well.
+        soft_timeout: tell the breaker early of attempts that run unusually long.
+        chaos: injected trouble, for tests and drills.
         clock, sink: time, and where events go.
     """
 
@@ -104,6 +76,13 @@ class Policy:
         bulkhead: BulkheadConfig | Bulkhead | None = None,
         # Any: see `Fallback`.
         fallback: Fallback | Callable[..., Any] | None = None,
+        park: Park | None = None,
+        hedge: Hedge | None = None,
+        throttle: Throttle | None = None,
+        rate: Rate | None = None,
+        limit: Adaptive | None = None,
+        soft_timeout: SoftTimeout | None = None,
+        chaos: ChaosConfig | None = None,
         clock: Clock | None = None,
         sink: EventSink | None = None,
     ) -> None:
@@ -121,21 +100,42 @@ class Policy:
         if fallback is not None and not isinstance(fallback, Fallback):
             fallback = Fallback(fallback)
         self.breaker, self.bulkhead, self.fallback = breaker, bulkhead, fallback
+        retry = retry or RetryConfig(max_retries=0)
         is_timed = self._timeout.seconds is not None
-        self.retry = RetryManager(
-            retry or RetryConfig(max_retries=0), clock=clock, sink=sink, name=name, bounds_attempts=not is_timed
+        self.retry = RetryManager(retry, clock=clock, sink=sink, name=name, bounds_attempts=not is_timed)
+        self._calls = self._succeeded = self._failed = self._degraded = self._cancelled = 0
+        self._compose(
+            Extras(
+                park=park,
+                hedge=hedge,
+                throttle=throttle,
+                rate=rate,
+                limit=limit,
+                soft_timeout=soft_timeout,
+                chaos=chaos,
+            )
         )
-        outer = _configured(
-            self._within_deadline if deadline_s is not None else None,
-            bulkhead.call if bulkhead is not None else None,
+
+    def _compose(self, extras: Extras) -> None:
+        self._stack = Stack(
+            self.name,
+            extras,
+            breaker=self.breaker,
+            timeout=self._timeout,
+            clock=self._clock,
+            sink=self._sink,
+            classify=self.retry.config.classify if self.breaker is None else self.breaker.config.classify,
+        )
+        parking = self._stack.parking
+        outer = configured(
+            self._within_deadline if self._deadline_s is not None else None,
+            None if parking is None else parking.call,
+            None if self.bulkhead is None else self.bulkhead.call,
             self.retry.record,
         )
         self._first, self._outer = outer[0], outer[1:]
-        self._inner = _configured(
-            breaker.call if breaker is not None else None, self._timeout.call if is_timed else None
-        )
-        self._calls = self._succeeded = self._failed = self._degraded = self._cancelled = 0
-        if bulkhead is None:
+        self._inner = self._stack.around_attempts()
+        if self.bulkhead is None and self._stack.extras.is_empty:
             # The method below is what a call means; a compiled frame does the same for the common stacks in less time.
             self.call = self._compiled()  # type: ignore[method-assign,assignment]
 
@@ -170,7 +170,7 @@ class Policy:
             self._succeeded += 1
         return cast("T", value)
 
-    # Any: see `_Part`.
+    # Any: see `Part`.
     async def _resume(self, call: Unfinished) -> Any:
         """Go on, as `call` would, after a compiled frame made the first attempt and it failed."""
         record = CallRecord()
@@ -262,35 +262,26 @@ class Policy:
             retry=self.retry.statistics(),
             breaker=self.breaker.statistics() if self.breaker else None,
             bulkhead=self.bulkhead.statistics() if self.bulkhead else None,
+            extras=self._stack.statistics(),
         )
 
     def explain(self) -> str:
         """The parts in the order in which a call passes them, one line each, with their settings."""
-        return "\n".join(f"{number}. {line}" for number, line in enumerate(self._lines(), 1))
+        own = {
+            "fallback": f"fallback: {self.fallback.label!r} answers for faults, refusals and passed deadlines"
+            if self.fallback is not None
+            else "",
+            "deadline": f"deadline: {self._deadline_s:g} s for all attempts and waits" if self._deadline_s else "",
+            "bulkhead": bulkhead_line(self.bulkhead),
+            "retry": retry_line(self.retry.config),
+            "breaker": breaker_line(self.breaker),
+            "attempt timeout": f"attempt timeout: {self._timeout.seconds:g} s" if self._timeout.seconds else "",
+            "call": f"call: {self.name}",
+        }
+        return explained(own, self._stack)
 
-    def _lines(self) -> list[str]:
-        lines = []
-        if self.fallback is not None:
-            lines.append(f"fallback: {self.fallback.label!r} answers for faults, refusals and passed deadlines")
-        if self._deadline_s is not None:
-            lines.append(f"deadline: {self._deadline_s:g} s for all attempts and waits")
-        if self.bulkhead is not None:
-            cap = self.bulkhead.config
-            lines.append(f"bulkhead: {cap.max_concurrent} calls at once, {cap.max_queue} may wait")
-        lines.append(_explain_retry(self.retry.config))
-        if self.breaker is not None:
-            rule = self.breaker.config.detector or f"{self.breaker.config.failure_threshold} failures in a row"
-            lines.append(
-                f"breaker: {self.breaker.name!r} is {self.breaker.state.value}; opens after {rule}, "
-                f"breaks for up to {self.breaker.config.timeout_seconds:g} s"
-            )
-        if self._timeout.seconds is not None:
-            lines.append(f"attempt timeout: {self._timeout.seconds:g} s")
-        lines.append(f"call: {self.name}")
-        return lines
-
-    # Any: see `_Part`.
-    async def _within_deadline(self, func: _Part, *args: Any, **kwargs: Any) -> Any:
+    # Any: see `Part`.
+    async def _within_deadline(self, func: Part, *args: Any, **kwargs: Any) -> Any:
         # No timer here: the line of the bulkhead, the waits and the attempts each keep the deadline of the scope.
         assert self._deadline_s is not None
         scope = current.scope()
@@ -307,7 +298,7 @@ class Policy:
         else:
             self._cancelled += 1
 
-    # Any: see `_Part`.
+    # Any: see `Part`.
     async def _serve(self, fallback: Fallback, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = await fallback.serve(error, args, kwargs)
         self._degraded += 1
@@ -326,22 +317,7 @@ class Policy:
         return value
 
 
-def _configured(*parts: _Part | None) -> tuple[_Part, ...]:
-    return tuple(part for part in parts if part is not None)
-
-
 def _shorter(one: float | None, other: float | None) -> float | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)
-
-
-def _explain_retry(config: RetryConfig) -> str:
-    if config.max_retries == 0:
-        return "retry: none"
-    drawn = "drawn up to" if config.jitter else "of"
-    budget = "" if config.budget is None else f", within a budget of {config.budget.size:g}"
-    return (
-        f"retry: {config.max_retries} further attempts, waits {drawn} {config.base_delay:g} s "
-        f"x {config.backoff_multiplier:g} each, at most {config.max_delay:g} s, Retry-After honoured{budget}"
-    )

@@ -175,7 +175,8 @@ class RetryManager:
         limit = self._limit if record.deadline is not None else None
         token = current.enter(inner) if inner is not outer else None
         counts = self._counts
-        counts.calls += 1
+        counts.calls += not record.is_counted
+        record.is_counted = True
         try:
             if record.unheard is not None:
                 await self._clock.sleep(self._wait_or_raise(record, config, func))
@@ -246,7 +247,8 @@ class RetryManager:
         if isinstance(error, RefusedError):
             # Nothing was tried: no attempt to count, and no event per rejection.
             record.attempts -= 1
-            record.refusals += 1
+            # One that is not tried again from here may be by somebody further out, and uses up none of the tries.
+            record.refusals += error.retryable
             self._counts.attempts -= 1
         elif self._sink is not None:
             self._tell_attempt(record, func, outcome, error)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from omninode.core.deadline import Deadline
-from omninode.core.errors import RefusedError
+from omninode.core.errors import InvalidArgumentError, RefusedError
 from omninode.resilience.backoff import asked_wait_s, backoff_bound_s, draw_wait_s
 from omninode.resilience.budget import BudgetConfig, RetryBudget
 from omninode.resilience.classify import Classifier, Outcome, classify, is_retryable
@@ -25,7 +26,9 @@ class RetryConfig:
         base_delay: bound of the first wait, in seconds.
         max_delay: bound of any drawn wait.
         backoff_multiplier: each wait's bound is so many times the one before.
-        jitter: draw the wait evenly between zero and its bound; False waits the whole bound.
+        jitter: draw the wait evenly between zero and its bound; False waits the whole bound. "decorrelated" draws
+            between `base_delay` and three times the wait before, up to `max_delay`, which spreads callers further
+            (AWS Architecture Blog, "Exponential Backoff And Jitter").
         max_retry_after: the longest Retry-After waited for; one that asks for more fails the call now, because
             coming back sooner than asked would only be refused again.
         deadline_s: the time for all attempts and waits together, besides the deadline of the scope.
@@ -38,7 +41,7 @@ class RetryConfig:
     base_delay: float = 0.1
     max_delay: float = 10.0
     backoff_multiplier: float = 2.0
-    jitter: bool = True
+    jitter: bool | Literal["full", "decorrelated"] = True
     max_retry_after: float = 60.0
     deadline_s: float | None = None
     budget: BudgetConfig | None = None
@@ -51,6 +54,10 @@ class RetryConfig:
         require_seconds(owner, "base_delay", self.base_delay, positive=False)
         require_seconds(owner, "max_delay", self.max_delay, positive=False)
         require_share(owner, "backoff_multiplier", self.backoff_multiplier, low=1.0, high=1000.0)
+        if self.jitter not in (True, False, "full", "decorrelated"):
+            raise InvalidArgumentError(
+                f"{owner}: jitter is {self.jitter!r}; pass True or 'full', False, or 'decorrelated'"
+            )
         require_seconds(owner, "max_retry_after", self.max_retry_after, positive=False)
         if self.deadline_s is not None:
             require_seconds(owner, "deadline_s", self.deadline_s)
@@ -76,6 +83,7 @@ class CallRecord:
     gave_up = ""
     is_exhausted = False
     started = 0.0
+    is_counted = False
     unheard: BaseException | None = None
 
     def __init__(self, label: str = "") -> None:
@@ -110,13 +118,7 @@ def wait_after(
     if asked is not None and asked > config.max_retry_after:
         record.gave_up = f"it asks for a wait of {asked:.1f} s, longer than max_retry_after {config.max_retry_after} s"
         return None
-    bound = backoff_bound_s(
-        record.attempts + record.refusals,
-        base_s=config.base_delay,
-        multiplier=config.backoff_multiplier,
-        max_s=config.max_delay,
-    )
-    wait_s = draw_wait_s(bound, jitter=config.jitter, floor_s=asked, rng=rng)
+    wait_s = _drawn_wait_s(record, config, asked=asked, rng=rng)
     if record.deadline is not None and wait_s >= record.deadline.remaining():
         record.gave_up = f"a wait of {wait_s:.2f} s would pass the deadline"
         return None
@@ -126,6 +128,20 @@ def wait_after(
     record.is_exhausted = False
     record.waits_s += (wait_s,)
     return wait_s
+
+
+def _drawn_wait_s(record: CallRecord, config: RetryConfig, *, asked: float | None, rng: random.Random) -> float:
+    if config.jitter == "decorrelated":
+        before = record.waits_s[-1] if record.waits_s else config.base_delay
+        wait_s = min(config.max_delay, rng.uniform(config.base_delay, max(config.base_delay, 3 * before)))
+        return wait_s if asked is None else max(wait_s, asked)
+    bound = backoff_bound_s(
+        record.attempts + record.refusals,
+        base_s=config.base_delay,
+        multiplier=config.backoff_multiplier,
+        max_s=config.max_delay,
+    )
+    return draw_wait_s(bound, jitter=bool(config.jitter), floor_s=asked, rng=rng)
 
 
 def note_end(record: CallRecord, name: str) -> None:

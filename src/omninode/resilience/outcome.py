@@ -1,0 +1,56 @@
+"""What a policy tells: how one call ended, and what went through it so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+from omninode.resilience.bulkhead import BulkheadStatistics
+from omninode.resilience.circuit import BreakerStatistics
+from omninode.resilience.retry import RetryStatistics
+from omninode.resilience.stack import ExtrasStatistics
+
+__all__ = ["CallOutcome", "PolicyStatistics"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOutcome(Generic[T]):
+    """How one call through a policy ended: its value or its error, and what it took."""
+
+    value: T | None = None
+    error: Exception | None = None
+    attempts: int = 0
+    waits_s: tuple[float, ...] = ()
+    degraded: str | None = None
+    """The label of the fallback that served the value; None for a value of the call itself."""
+    gave_up: str = ""
+    """Why no further attempt was made, after a failure."""
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether there is a value, degraded or not."""
+        return self.error is None or self.degraded is not None
+
+    def unwrap(self) -> T:
+        """The value, or raise the error."""
+        if self.error is not None and self.degraded is None:
+            raise self.error
+        return cast("T", self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyStatistics:
+    """What went through a policy since it was made, and the statistics of its parts (None where it has no such part)."""
+
+    name: str
+    calls: int
+    succeeded: int
+    failed: int
+    degraded: int
+    cancelled: int
+    retry: RetryStatistics
+    breaker: BreakerStatistics | None
+    bulkhead: BulkheadStatistics | None
+    extras: ExtrasStatistics

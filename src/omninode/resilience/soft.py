@@ -1,0 +1,91 @@
+"""A soft timeout: a call that runs unusually long tells its breaker at once, and goes on.
+
+Waiting for the hard timeout means that a target that hangs takes in calls for that long before anybody notices. What
+"unusually long" is, is learned: so many times a high quantile of the latest successes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from omninode.core.clock import Clock, SystemClock
+from omninode.resilience.breaker import CircuitBreaker, Permit
+from omninode.resilience.called import called
+from omninode.resilience.classify import Outcome, outcome_of
+from omninode.resilience.latency import Latencies
+from omninode.resilience.ranges import require_count, require_seconds, require_share
+
+__all__ = ["SoftTimeout", "SoftlyTimed"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftTimeout:
+    """After `times` x the `quantile` of the latest 300 successes, and never before `at_least_s`.
+
+    Below `min_samples` successes nothing is known and nothing is reported early.
+    """
+
+    times: float = 4.0
+    quantile: float = 0.99
+    min_samples: int = 50
+    at_least_s: float = 0.05
+
+    def __post_init__(self) -> None:
+        require_share("SoftTimeout", "times", self.times, low=1.0, high=1000.0)
+        require_share("SoftTimeout", "quantile", self.quantile, low=0.5, high=0.999)
+        require_count("SoftTimeout", "min_samples", self.min_samples, at_least=1)
+        require_seconds("SoftTimeout", "at_least_s", self.at_least_s, positive=False)
+
+
+class SoftlyTimed:
+    """Guards calls with `breaker`, as it would itself, with the soft timeout added; `early` counts its reports."""
+
+    def __init__(self, config: SoftTimeout, breaker: CircuitBreaker, *, clock: Clock | None = None) -> None:
+        self.config = config
+        self._breaker = breaker
+        self._clock = clock or SystemClock()
+        self._latencies = Latencies()
+        self.early = 0
+
+    @property
+    def after_s(self) -> float | None:
+        """When a call is reported, None while too little is known."""
+        usual_s = self._latencies.quantile(self.config.quantile, at_least=self.config.min_samples)
+        return None if usual_s is None else max(self.config.at_least_s, self.config.times * usual_s)
+
+    async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `func(*args, **kwargs)` returns. Raises BreakerOpenError when refused.
+
+        A call that was reported and then succeeds counts as a success as well; one that fails is not counted twice.
+        """
+        breaker = self._breaker
+        permit = breaker.admit()
+        after_s = self.after_s
+        alarm = None
+        if after_s is not None:
+            alarm = asyncio.get_running_loop().call_later(after_s, self._report, permit)
+        began = self._clock.monotonic()
+        try:
+            value = await called(func, *args, **kwargs)
+        except BaseException as error:
+            permit.release(outcome_of(breaker.config.classify, error), cause=type(error).__name__)
+            raise
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+        self._latencies.add(self._clock.monotonic() - began)
+        if permit.is_held or permit.is_probe:
+            permit.release(Outcome.SUCCESS)
+        else:
+            breaker.hear(permit, Outcome.SUCCESS)
+        return value
+
+    def _report(self, permit: Permit) -> None:
+        self.early += 1
+        permit.release(Outcome.TIMEOUT, cause="soft timeout")

@@ -1,0 +1,146 @@
+"""The optional parts of a policy, made from their settings and put in their one order.
+
+Around the whole call: parking. Around each attempt, outermost first: hedge, throttle, rate, limit, breaker (with a soft
+timeout or without), the ear of the parking place, attempt timeout, chaos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from omninode.core.clock import Clock
+from omninode.core.errors import InvalidArgumentError
+from omninode.core.events import EventSink
+from omninode.resilience.breaker import CircuitBreaker
+from omninode.resilience.bulkhead import BulkheadStatistics
+from omninode.resilience.chaos import Chaos, ChaosConfig
+from omninode.resilience.classify import Classifier
+from omninode.resilience.hedge import Hedge, HedgeStatistics, Hedging
+from omninode.resilience.limiter import Adaptive, AdaptiveLimit
+from omninode.resilience.parking import Park, Parking, ParkingStatistics
+from omninode.resilience.rate import Rate, RateLimit, RateStatistics
+from omninode.resilience.soft import SoftlyTimed, SoftTimeout
+from omninode.resilience.throttle import Throttle, Throttling
+from omninode.resilience.timeout import AttemptTimeout
+
+__all__ = ["Extras", "ExtrasStatistics", "Part", "Stack", "configured"]
+
+_S = TypeVar("_S")
+_R = TypeVar("_R")
+
+# Any: a part is handed another part and that part's arguments; only the public methods know the types at both ends.
+Part = Callable[..., Awaitable[Any]]
+
+
+class _Callable(Protocol):
+    @property
+    def call(self) -> Part: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """The settings of the parts that a policy may have besides the usual ones."""
+
+    park: Park | None = None
+    hedge: Hedge | None = None
+    throttle: Throttle | None = None
+    rate: Rate | None = None
+    limit: Adaptive | None = None
+    soft_timeout: SoftTimeout | None = None
+    chaos: ChaosConfig | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are none."""
+        return self == Extras()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtrasStatistics:
+    """What the optional parts have done; None where there is no such part."""
+
+    parking: ParkingStatistics | None
+    hedge: HedgeStatistics | None
+    rate: RateStatistics | None
+    limit: BulkheadStatistics | None
+    limit_now: float | None
+    throttled: int | None
+    """Attempts refused by the throttle."""
+    reported_early: int | None
+    """Attempts that the soft timeout reported to the breaker."""
+    injected: int | None
+    """Attempts troubled by chaos."""
+
+
+class Stack:
+    """The optional parts of one policy. Raises InvalidArgumentError for settings that make no sense together."""
+
+    def __init__(
+        self,
+        name: str,
+        extras: Extras,
+        *,
+        breaker: CircuitBreaker | None,
+        timeout: AttemptTimeout,
+        clock: Clock,
+        sink: EventSink | None,
+        classify: Classifier,
+    ) -> None:
+        for part in ("park", "soft_timeout"):
+            if breaker is None and getattr(extras, part) is not None:
+                raise InvalidArgumentError(f"policy {name!r}: {part} works on a breaker and there is none; add one")
+        self.extras = extras
+        self._breaker, self._timeout = breaker, timeout
+        self.parking = _made(extras.park, lambda it: Parking(name, it, clock=clock, sink=sink, classify=classify))
+        self.hedging = _made(extras.hedge, lambda it: Hedging(name, it, clock=clock, sink=sink, classify=classify))
+        self.throttling = _made(extras.throttle, lambda it: Throttling(name, it, clock=clock, classify=classify))
+        self.rate = _made(extras.rate, lambda it: RateLimit(name, it, clock=clock))
+        self.limit = _made(extras.limit, lambda it: AdaptiveLimit(name, it, clock=clock, classify=classify))
+        self.soft = None
+        if breaker is not None and extras.soft_timeout is not None:
+            self.soft = SoftlyTimed(extras.soft_timeout, breaker, clock=clock)
+        self.chaos = _made(extras.chaos, lambda it: Chaos(it, clock=clock))
+
+    def around_attempts(self) -> tuple[Part, ...]:
+        """The parts that every attempt passes, outermost first."""
+        guard: _Callable | None = self._breaker if self.soft is None else self.soft
+        parking, timeout = self.parking, self._timeout
+        return configured(
+            *(_call_of(part) for part in (self.hedging, self.throttling, self.rate, self.limit, guard)),
+            None if parking is None else parking.listen,
+            None if timeout.seconds is None else timeout.call,
+            _call_of(self.chaos),
+        )
+
+    def statistics(self) -> ExtrasStatistics:
+        """What they have done so far."""
+        return ExtrasStatistics(
+            parking=None if self.parking is None else self.parking.statistics(),
+            hedge=None if self.hedging is None else self.hedging.statistics(),
+            rate=None if self.rate is None else self.rate.statistics(),
+            limit=None if self.limit is None else self.limit.statistics(),
+            limit_now=None if self.limit is None else self.limit.limit,
+            throttled=None if self.throttling is None else self.throttling.refused,
+            reported_early=None if self.soft is None else self.soft.early,
+            injected=None if self.chaos is None else self.chaos.injected,
+        )
+
+    def explain(self, name: str) -> str:
+        """One line on the part called `name` in `Extras`, empty when there is none."""
+        settings = getattr(self.extras, name)
+        return f"{name.replace('_', ' ')}: {settings}" if settings is not None else ""
+
+
+def configured(*parts: Part | None) -> tuple[Part, ...]:
+    """Those of `parts` that there are."""
+    return tuple(part for part in parts if part is not None)
+
+
+def _call_of(part: _Callable | None) -> Part | None:
+    return None if part is None else part.call
+
+
+def _made(settings: _S | None, make: Callable[[_S], _R]) -> _R | None:
+    return None if settings is None else make(settings)

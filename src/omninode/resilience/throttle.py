@@ -1,0 +1,84 @@
+"""A client-side throttle: send less to a target that accepts little ("Handling Overload", Google SRE book, chapter 21).
+
+Of `R` calls in the window of which `A` were accepted, a call is refused here with probability (R - K*A) / (R + 1).
+An option, not a default: after a hard outage it goes on refusing until the window has passed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from omninode.core.clock import Clock, SystemClock
+from omninode.core.errors import RateLimitedError
+from omninode.resilience.called import called
+from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
+from omninode.resilience.ranges import require_seconds, require_share
+from omninode.resilience.window import TimeWindow
+
+__all__ = ["Throttle", "Throttling"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throttle:
+    """When to refuse: `factor` is K above, `most` the highest probability, `seconds` the window.
+
+    The window must be longer than the longest call, or an outage is forgotten before it is noticed.
+    """
+
+    factor: float = 2.0
+    most: float = 0.9
+    seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        require_share("Throttle", "factor", self.factor, low=1.0, high=100.0)
+        require_share("Throttle", "most", self.most, high=0.99)
+        require_seconds("Throttle", "seconds", self.seconds)
+
+
+class Throttling:
+    """Refuses a share of the calls to the target called `name`; `refused` counts them."""
+
+    def __init__(
+        self,
+        name: str,
+        config: Throttle,
+        *,
+        clock: Clock | None = None,
+        classify: Classifier = classify,
+        seed: int | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self._classify = classify
+        self._random = random.Random(seed)  # noqa: S311 - shedding load, not a secret
+        self._window = TimeWindow(config.seconds, clock or SystemClock())
+        self.refused = 0
+
+    @property
+    def probability(self) -> float:
+        """With which the next call is refused."""
+        calls = self._window.total
+        accepted = calls - self._window.bad
+        return min(self.config.most, max(0.0, (calls - self.config.factor * accepted) / (calls + 1)))
+
+    async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `func(*args, **kwargs)` returns. Raises RateLimitedError when refused, with `func` untouched."""
+        if self._random.random() < self.probability:
+            # A refused call counts as asked for, which keeps the refusals going while nothing is accepted.
+            self._window.add(is_bad=True)
+            self.refused += 1
+            raise RateLimitedError(f"{self.name}: refused here, because it accepts few calls now; try again later")
+        try:
+            value = await called(func, *args, **kwargs)
+        except Exception as error:
+            if outcome_of(self._classify, error) in FAILURES:
+                self._window.add(is_bad=True)
+            raise
+        self._window.add(is_bad=False)
+        return value

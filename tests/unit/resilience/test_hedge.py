@@ -1,0 +1,135 @@
+"""A second attempt beside a slow one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from omninode.core.errors import RequestRejectedError
+from omninode.core.events import MetricRecorded
+from omninode.resilience import CircuitBreakerConfig, Hedge, Policy
+from omninode.resilience.latency import Latencies
+
+pytestmark = pytest.mark.unit
+
+HEDGE = Hedge(min_samples=10)
+
+
+class Target:
+    """Answers at once, or as scripted: "hang", an error, or a value."""
+
+    def __init__(self):
+        self.script, self.calls, self.cancelled = [], 0, 0
+
+    async def __call__(self):
+        self.calls += 1
+        end = self.script.pop(0) if self.script else "quick"
+        try:
+            if end == "hang":
+                await asyncio.sleep(60)
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+
+async def warmed(**changes):
+    policy = Policy("p", **({"hedge": HEDGE, "breaker": CircuitBreakerConfig()} | changes))
+    target = Target()
+    for _ in range(10):
+        await policy.call(target)
+    assert target.calls == 10
+    target.calls = 0
+    return policy, target
+
+
+async def test_nothing_is_hedged_before_enough_is_known():
+    policy, target = Policy("p", hedge=HEDGE), Target()
+    for _ in range(9):
+        await policy.call(target)
+    assert policy.statistics().extras.hedge.after_s is None
+    assert target.calls == 9
+
+
+async def test_a_slow_attempt_is_doubled_and_the_loser_cancelled(sink):
+    policy, target = await warmed(sink=sink)
+    target.script = ["hang", "second"]
+    assert await policy.call(target) == "second"
+    statistics = policy.statistics()
+    hedge = statistics.extras.hedge
+    assert (target.calls, target.cancelled) == (2, 1)
+    assert (hedge.started, hedge.won, hedge.cancelled) == (1, 1, 1)
+    assert (statistics.breaker.failures, statistics.breaker.neutral) == (0, 1)
+    assert [event.metric for event in sink.of(MetricRecorded)] == ["hedge_count"]
+
+
+async def test_an_error_that_another_attempt_would_meet_ends_both():
+    policy, target = await warmed()
+    target.script = ["hang", RequestRejectedError("bad request", status=400)]
+    with pytest.raises(RequestRejectedError):
+        await policy.call(target)
+    assert target.cancelled == 1
+
+
+async def test_a_first_attempt_that_fails_quickly_is_not_hedged():
+    policy, target = await warmed(hedge=Hedge(min_samples=10, quantile=0.999))
+    target.script = [ConnectionError("down")]
+    with pytest.raises(ConnectionError):
+        await policy.call(target)
+    assert policy.statistics().extras.hedge.won == 0
+
+
+async def test_a_second_attempt_that_fails_leaves_the_first_its_chance():
+    policy, target = await warmed()
+    release = asyncio.Event()
+
+    async def slow_then_down():
+        target.calls += 1
+        if target.calls == 1:
+            await release.wait()
+            return "first"
+        release.set()
+        raise ConnectionError("second")
+
+    assert await policy.call(slow_then_down) == "first"
+    assert target.calls == 2
+
+
+async def test_the_budget_bounds_second_attempts():
+    policy, target = await warmed(hedge=Hedge(min_samples=10, budget=0.0))
+    for _ in range(30):
+        target.script = ["hang", "second"]
+        try:
+            async with asyncio.timeout(0.05):
+                await policy.call(target)
+        except TimeoutError:
+            break
+    hedge = policy.statistics().extras.hedge
+    assert 10 <= hedge.started <= 12
+    assert hedge.denied == 1
+
+
+async def test_cancelling_the_call_cancels_both_attempts():
+    policy, target = await warmed()
+    target.script = ["hang", "hang"]
+    task = asyncio.ensure_future(policy.call(target))
+    while target.calls < 2:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait([task])
+    assert (task.cancelled(), target.cancelled) == (True, 2)
+    assert policy.statistics().breaker.failures == 0
+
+
+def test_latencies_keep_the_latest_and_their_order():
+    latencies = Latencies(size=3)
+    for value in (9.0, 1.0, 5.0, 2.0):
+        latencies.add(value)
+    assert len(latencies) == 3
+    assert latencies.quantile(0.0, at_least=1) == 1.0
+    assert latencies.quantile(0.99, at_least=3) == 5.0
+    assert latencies.quantile(0.5, at_least=4) is None
