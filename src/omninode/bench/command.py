@@ -16,7 +16,7 @@ from omninode.bench.scenarios import ALL
 from omninode.bench.surroundings import Surroundings
 from omninode.core.errors import InvalidArgumentError
 
-__all__ = ["PlainScreen", "Screen", "chosen", "measure_all", "run_bench"]
+__all__ = ["PlainScreen", "Screen", "chosen", "measure_all", "run_bench", "when_run"]
 
 
 class Screen(Protocol):
@@ -48,7 +48,7 @@ async def run_bench(
     screen: Screen | None = None,
     effort: float = 1.0,
 ) -> int:
-    """Measure the scenarios called `names` (all for none), show them, and return the exit code.
+    """Measure the scenarios called `names` (see `chosen`), show them, and return the exit code.
 
     0 when all of them ran, whatever they came to: a figure that is not reached is shown, not hidden. 1 when one
     failed or, with `is_strict`, when a figure was not reached. Raises InvalidArgumentError for an unknown name.
@@ -56,7 +56,7 @@ async def run_bench(
     scenarios = chosen(names)
     shown = screen or PlainScreen()
     if list_only:
-        shown.listed(scenarios)
+        shown.listed(scenarios if names else ALL)
         return 0
     report = await measure_all(scenarios, effort=effort, screen=None if as_json else shown)
     if as_json:
@@ -65,12 +65,12 @@ async def run_bench(
 
 
 def chosen(names: Sequence[str]) -> tuple[Scenario, ...]:
-    """The scenarios called `names`, in the order of the list of all; all of them when none is named."""
+    """The scenarios called `names`, in the order of the list of all; without names all but those on request."""
     known = {scenario.name for scenario in ALL}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InvalidArgumentError(f"no scenario is called {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    return tuple(scenario for scenario in ALL if not names or scenario.name in names)
+    return tuple(scenario for scenario in ALL if scenario.name in names or not (names or scenario.on_request))
 
 
 async def measure_all(
@@ -104,6 +104,7 @@ async def _measured(scenario: Scenario, room: Surroundings) -> ScenarioReport:
         scenario=scenario,
         figures=tuple(findings.figures),
         notes=tuple(findings.notes),
+        table=findings.table,
         duration_s=time.monotonic() - began,
     )
 
@@ -114,7 +115,9 @@ class PlainScreen:
     def listed(self, scenarios: Sequence[Scenario]) -> None:
         """See `Screen.listed`."""
         for scenario in scenarios:
-            _say(f"{scenario.name:<10} {scenario.claim}: {scenario.compared}; limit: {scenario.limit}")
+            _say(
+                f"{scenario.name:<10} {scenario.claim}: {scenario.compared}; limit: {scenario.limit}{when_run(scenario)}"
+            )
 
     def began(self, scenario: Scenario) -> None:
         """See `Screen.began`."""
@@ -125,6 +128,9 @@ class PlainScreen:
         for row in rows_of(report):
             target = f", to reach {row.target}: {row.verdict}" if row.target else ""
             _say(f"  {row.figure}: {row.value} ({row.spread or 'one value'}){target}")
+        if report.table is not None:
+            for cells in (report.table.headings, *report.table.rows):
+                _say("  " + "  ".join(cells))
         if report.error is not None:
             _say(f"  failed: {report.error}")
 
@@ -132,6 +138,11 @@ class PlainScreen:
         """See `Screen.finished`."""
         where = report.environment
         _say(f"Python {where.python}, {where.cores} cores, fsync {where.fsync_ms:.2f} ms; {report.duration_s:.0f} s")
+
+
+def when_run(scenario: Scenario) -> str:
+    """What to add to the name of a scenario that does not run by itself."""
+    return " (runs when named)" if scenario.on_request else ""
 
 
 def _say(line: str) -> None:

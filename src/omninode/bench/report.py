@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from omninode.bench.environment import Environment
-from omninode.bench.scenario import Figure, Scenario
+from omninode.bench.scenario import Figure, Scenario, Table
 
 __all__ = ["BenchReport", "Row", "ScenarioReport", "rows_of"]
 
@@ -21,6 +21,7 @@ class ScenarioReport:
     scenario: Scenario
     figures: Sequence[Figure] = ()
     notes: Sequence[str] = ()
+    table: Table | None = None
     duration_s: float = 0.0
     error: str | None = None
 
@@ -42,6 +43,7 @@ class ScenarioReport:
             "simulated": scenario.simulated or None,
             "figures": [_figure_json(figure) for figure in self.figures],
             "notes": list(self.notes),
+            "table": asdict(self.table) if self.table else None,
             "duration_s": round(self.duration_s, 2),
             "error": self.error,
         }
@@ -100,10 +102,21 @@ def _row(figure: Figure) -> Row:
     return Row(
         figure=figure.name,
         value=_text(spread.median, unit),
-        spread=f"{_number(spread.low)} .. {_text(spread.high, unit)}, n={spread.count}" if spread.count > 1 else "",
+        spread=_spread_text(figure),
         target=_target_text(figure),
         verdict="" if reached is None else "yes" if reached else "no",
     )
+
+
+def _spread_text(figure: Figure) -> str:
+    spread = figure.spread
+    if spread.count < 2:
+        return ""
+    text = f"{_number(spread.low)} .. {_text(spread.high, figure.unit)}, n={spread.count}"
+    if figure.interval is not None:
+        low, high = figure.interval
+        text += f", 95%: {_number(low)} .. {_number(high)}"
+    return text
 
 
 def _target_text(figure: Figure) -> str:
@@ -132,6 +145,7 @@ def _figure_json(figure: Figure) -> dict[str, Any]:
         "low": round(figure.spread.low, 5),
         "high": round(figure.spread.high, 5),
         "count": figure.spread.count,
+        "interval95": [round(bound, 5) for bound in figure.interval] if figure.interval else None,
         "target": f"{target.comparison} {target.bound:g}" if target else None,
         "held_against": "every value" if figure.takes_worst else "median",
         "reached": figure.is_reached,

@@ -10,7 +10,7 @@ from typing import Literal
 from omninode.bench.measure import Spread
 from omninode.bench.surroundings import Surroundings
 
-__all__ = ["Figure", "Findings", "Scenario", "Target", "at_least", "at_most"]
+__all__ = ["Figure", "Findings", "Scenario", "Table", "Target", "at_least", "at_most"]
 
 _COMPARE = {"<=": operator.le, ">=": operator.ge}
 
@@ -42,6 +42,7 @@ class Figure:
     """One measured number. `unit` is `x` for a ratio; without a `target` it is published as it is.
 
     The median is held against the target; with `takes_worst` every value is, for promises about each single case.
+    `interval` is where the true median lies with 95 % confidence, where that was worked out.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Figure:
     unit: str = "x"
     target: Target | None = None
     takes_worst: bool = False
+    interval: tuple[float, float] | None = None
 
     @property
     def is_reached(self) -> bool | None:
@@ -61,11 +63,20 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What the figures were worked out from, as text: a row per case, as wide as `headings`."""
+
+    headings: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """What a scenario measured, and what a reader must know beside the figures."""
 
     figures: Sequence[Figure]
     notes: Sequence[str] = ()
+    table: Table | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +84,7 @@ class Scenario:
     """One claim and how it is put to the test.
 
     `compared` names the arms, `limit` what nothing can beat. `simulated` says what is SIMULATED in it, and is empty
-    when nothing is.
+    when nothing is. One that is `on_request` takes minutes or needs what not everybody has, and runs when it is named.
     """
 
     name: str
@@ -82,3 +93,4 @@ class Scenario:
     limit: str
     run: Callable[[Surroundings], Awaitable[Findings]]
     simulated: str = ""
+    on_request: bool = False

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from omninode.bench.report import BenchReport, ScenarioReport
-    from omninode.bench.scenario import Scenario
+    from omninode.bench.scenario import Scenario, Table
 
 __all__ = ["register"]
 
@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them when none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Scenarios; when none is named, all but those that --list marks.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     list_only: Annotated[bool, typer.Option("--list", help="Name the scenarios and what they compare.")] = False,
     is_strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a figure is not reached.")] = False,
@@ -54,11 +56,13 @@ class _RichScreen:
         """See `bench.command.Screen`."""
         from rich.table import Table
 
+        from omninode.bench.command import when_run
+
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for heading in ("scenario", "claim", "compared", "limit"):
             table.add_column(heading, no_wrap=heading == "scenario")
         for scenario in scenarios:
-            table.add_row(scenario.name, scenario.claim, scenario.compared, scenario.limit)
+            table.add_row(scenario.name, scenario.claim + when_run(scenario), scenario.compared, scenario.limit)
         self._console.print(table)
 
     def began(self, scenario: Scenario) -> None:
@@ -77,6 +81,8 @@ class _RichScreen:
         self._console.print(title)
         self._console.print(Text(f"  {scenario.compared}; limit: {scenario.limit}", style="dim"))
         self._print_figures(report)
+        if report.table is not None:
+            self._print_table(report.table)
         for note in report.notes:
             self._console.print(Text(f"  {note}", style="dim"))
         if report.error is not None:
@@ -101,6 +107,17 @@ class _RichScreen:
             table.add_row(row.figure, row.value, row.spread, row.target, verdict)
         if report.figures:
             self._console.print(Padding(table, (0, 0, 0, 2)))
+
+    def _print_table(self, shown: Table) -> None:
+        from rich.padding import Padding
+        from rich.table import Table as Grid
+
+        grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for place, heading in enumerate(shown.headings):
+            grid.add_column(heading, no_wrap=True, justify="left" if place == 0 else "right")
+        for row in shown.rows:
+            grid.add_row(*row)
+        self._console.print(Padding(grid, (1, 0, 1, 2)))
 
     def finished(self, report: BenchReport) -> None:
         """See `bench.command.Screen`."""

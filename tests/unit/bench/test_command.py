@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from omninode.bench import command
 from omninode.bench.measure import Spread
-from omninode.bench.scenario import Figure, Findings, Scenario, at_most
+from omninode.bench.scenario import Figure, Findings, Scenario, Table, at_most
 from omninode.bench.scenarios import ALL
 from omninode.bench.surroundings import Surroundings
 from omninode.cli.main import app
@@ -20,13 +20,15 @@ pytestmark = pytest.mark.unit
 def test_every_scenario_states_its_claim_its_arms_and_its_limit() -> None:
     assert [entry.name for entry in ALL] == [
         "gathering", "quorum", "batch", "breaker", "retry", "context", "analytics", "pipeline", "start",
+        "resilience",
     ]  # fmt: skip
     assert all(entry.claim and entry.compared and entry.limit for entry in ALL)
 
 
 def test_names_choose_and_an_unknown_one_is_refused_with_those_there_are() -> None:
     assert [entry.name for entry in command.chosen(["retry", "batch"])] == ["batch", "retry"]
-    assert command.chosen([]) == ALL
+    assert [entry.name for entry in command.chosen(["resilience"])] == ["resilience"]
+    assert command.chosen([]) == tuple(entry for entry in ALL if not entry.on_request)
     with pytest.raises(InvalidArgumentError, match=r"'speed'; there are analytics, batch"):
         command.chosen(["speed"])
 
@@ -54,10 +56,11 @@ async def test_a_scenario_that_fails_does_not_stop_the_others() -> None:
     assert report.environment.cores >= 1
 
 
-def test_the_command_lists_every_scenario() -> None:
+def test_the_command_lists_every_scenario_and_marks_those_on_request() -> None:
     result = CliRunner().invoke(app, ["bench", "--list"], catch_exceptions=False)
     assert result.exit_code == 0
     assert all(entry.name in result.output for entry in ALL)
+    assert " ".join(result.output.split()).count("(runs when named)") == sum(entry.on_request for entry in ALL) > 0
 
 
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--strict"], 1)])
@@ -73,6 +76,19 @@ def test_a_figure_not_reached_is_shown_and_fails_only_a_strict_run(
     assert result.exit_code == code
     shown = " ".join(result.output.split())
     assert "f 4.00x 3.00 .. 5.00x, n=3 <= 2.00x no" in shown
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_table_is_shown_below_the_figures(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tabled(_: Surroundings) -> Findings:
+        return Findings(figures=(), table=Table(headings=("trouble", "failed %"), rows=[("hang", "75.02")]))
+
+    monkeypatch.setattr(command, "ALL", (Scenario(name="s", claim="c", compared="a", limit="l", run=tabled),))
+    shown = CliRunner().invoke(app, ["bench", *options], catch_exceptions=False).output
+    if options:
+        assert orjson.loads(shown)["scenarios"][0]["table"]["rows"] == [["hang", "75.02"]]
+    else:
+        assert "trouble failed % hang 75.02" in " ".join(shown.split())
 
 
 def test_json_is_json_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_the_json_holds_what_a_reader_needs_to_judge() -> None:
     )  # fmt: skip
     assert entry["figures"] == [
         {
-            "name": "f", "unit": "x", "median": 2.0, "low": 1.0, "high": 3.0, "count": 3, "target": "<= 1.5",
-            "held_against": "median", "reached": False,
+            "name": "f", "unit": "x", "median": 2.0, "low": 1.0, "high": 3.0, "count": 3, "interval95": None,
+            "target": "<= 1.5", "held_against": "median", "reached": False,
         }
     ]  # fmt: skip

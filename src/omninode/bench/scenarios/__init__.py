@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from omninode.bench.scenario import Scenario
-from omninode.bench.scenarios import analytics, batch, breaker, context, gathering, pipeline, quorum, retry, start
+from omninode.bench.scenarios import (
+    analytics,
+    batch,
+    breaker,
+    context,
+    gathering,
+    pipeline,
+    quorum,
+    resilience,
+    retry,
+    start,
+)
 
 __all__ = ["ALL"]
 
 ALL: tuple[Scenario, ...] = tuple(
-    module.SCENARIO for module in (gathering, quorum, batch, breaker, retry, context, analytics, pipeline, start)
+    module.SCENARIO
+    for module in (gathering, quorum, batch, breaker, retry, context, analytics, pipeline, start, resilience)
 )
