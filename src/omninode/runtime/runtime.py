@@ -138,7 +138,14 @@ class Runtime:
         self.leases.follow(self.bus)
         self._stack.push_async_callback(self._mark_lost)
         self.road = await self._stack.enter_async_context(
-            TelemetryRoad(self.settings, directory, bus=self.bus, database=self.link.database, clock=self.clock)
+            TelemetryRoad(
+                self.settings,
+                directory,
+                bus=self.bus,
+                database=self.link.database,
+                clock=self.clock,
+                after_adoption=self._mark_lost,
+            )
         )
         self.breakers = BreakerRegistry(breaker_config(self.settings), clock=self.clock, sink=self.sink)
         self._keeper = StateKeeper(
@@ -194,7 +201,10 @@ class Runtime:
         await self._keeper.open()
 
     async def _mark_lost(self) -> None:
-        """Once what dead processes left in their spools has been written: mark the runs they were in."""
+        """Once what dead processes left in their spools has been written: mark the runs they were in.
+
+        At the open, every half minute, and at the close, which a short life may reach before the first is done.
+        """
         if self.link.is_ready:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_MARK_S):

@@ -6,7 +6,7 @@ bus > log streams
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -40,14 +40,23 @@ _CAPTURED = ("asyncio", "aiohttp", "asyncpg", "uvicorn.error")
 class TelemetryRoad:
     """Open it with `async with`; flushing begins when there is a database. Leaving drains what is on its way."""
 
-    def __init__(self, settings: Settings, directory: Path, *, bus: EventBus, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Path,
+        *,
+        bus: EventBus,
+        database: Database,
+        clock: Clock,
+        after_adoption: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._bus = bus
         self._logs = configure_logs(directory / "logs", level=settings.log_level)
         self.spool = Spool(directory / "spool")
         # Switched off, what a run did is still recorded; only the measurements about it are not.
         without = frozenset() if settings.performance_monitoring_enabled else _MEASUREMENTS
         self.writer = EventWriter(bus, self.spool, without=without)
-        self.flusher = SpoolFlusher(self.spool, database, clock=clock)
+        self.flusher = SpoolFlusher(self.spool, database, clock=clock, after_adoption=after_adoption)
         self._log_writer = LogWriter(bus, self._logs)
         for library in _CAPTURED:
             self._logs.capture(library)

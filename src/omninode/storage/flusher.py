@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -83,7 +83,8 @@ class SpoolFlusher:
     """Writes one process's spool, and those of dead processes in the same directory.
 
     `async with` starts it in the background; leaving flushes for at most `close_s` seconds, and what is left stays on
-    disk for the next process.
+    disk for the next process. `after_adoption` is awaited at the start and every `adopt_every_s`, when what dead
+    processes left has been written.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class SpoolFlusher:
         rules: Mapping[str, TableRule] | None = None,
         config: FlusherConfig | None = None,
         clock: Clock | None = None,
+        after_adoption: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._after_adoption = after_adoption
         self._spool = spool
         self._database = database
         self._rules = DEFAULT_RULES if rules is None else rules
@@ -169,6 +172,8 @@ class SpoolFlusher:
                 moved = await self._step(self._spool)
                 if self._clock.monotonic() >= adopt_at and self._failures_in_a_row == 0:
                     await self._adopt()
+                    if self._after_adoption is not None:
+                        await self._after_adoption()
                     adopt_at = self._clock.monotonic() + self._config.adopt_every_s
             except Exception as error:  # noqa: BLE001 - border: background loop
                 self._failed(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -11,6 +12,8 @@ import pytest
 from omninode.core.events import RunFinished, RunStarted
 from omninode.core.ids import uuid7
 from omninode.runtime.leases import RunLeases
+from omninode.runtime.runtime import open_runtime
+from omninode.runtime.settings import Settings
 from omninode.storage.database import Database
 from omninode.telemetry.bus import EventBus
 
@@ -68,3 +71,22 @@ async def test_a_run_that_lasts_is_not_lost(bus: EventBus, database: Database, t
     assert await RunLeases(tmp_path / "running").mark_lost(database) == 0
 
     assert await status_of(database, run_id) == "running"
+
+
+async def test_a_killed_run_is_lost_as_soon_as_a_process_opens_and_not_when_it_closes(
+    database: Database, tmp_path: Path
+) -> None:
+    run_id = uuid7()
+    await store_running(database, run_id)
+    (tmp_path / "running").mkdir()
+    (tmp_path / "running" / str(run_id)).touch()  # as the kernel leaves it: nobody holds its lock
+    config = database.config
+    settings = Settings(
+        postgres_host=config.host, postgres_user=config.user, postgres_db=config.database, data_dir=tmp_path
+    )
+
+    async with open_runtime(settings, needs_models=False), asyncio.timeout(20):
+        while await status_of(database, run_id) != "lost":
+            await asyncio.sleep(0.02)
+
+    assert list((tmp_path / "running").iterdir()) == []

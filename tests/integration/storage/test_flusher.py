@@ -163,6 +163,29 @@ async def test_close_without_a_database_leaves_the_rows_for_the_next(database: D
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_after_each_round_of_adoption_the_caller_is_told_when_the_rows_are_there(
+    database: Database, tmp_path: Path
+) -> None:
+    seen: list[list[float]] = []
+
+    async def told() -> None:
+        seen.append(await values(database))
+
+    def abandon(value: float) -> None:
+        dead = Spool(tmp_path)
+        dead.put("performance_metrics", metric(value))
+        dead.close()
+
+    abandon(1)
+    config = FlusherConfig(interval_s=0.005, adopt_every_s=0.01)
+    async with SpoolFlusher(Spool(tmp_path), database, config=config, after_adoption=told) as flusher:
+        await _until(lambda: seen)
+        abandon(2)
+        await _until(lambda: flusher.statistics().adopted_spools == 2)
+        await _until(lambda: seen[-1] == [1, 2])
+    assert seen[0] == [1]
+
+
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
