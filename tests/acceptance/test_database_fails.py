@@ -40,21 +40,35 @@ def assert_once(config: ConnectionConfig, report: dict) -> None:
     }
 
 
-def test_without_a_database_the_run_goes_on_and_its_rows_come_later(omninode, home):
-    away = omninode.with_(POSTGRES_HOST="127.0.0.1", POSTGRES_PORT=str(free_port()))
+@pytest.fixture
+def server():
+    """A server that is away until the test starts it; its address is known before."""
+    folder = own_directory()
+    made = EmbeddedPostgres(folder / "pg")
+    yield made
+    run_apart(made.stop)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_without_a_database_the_run_goes_on_and_its_rows_come_later(omninode, home, server):
+    away = omninode.with_(POSTGRES_HOST=server.config.host, POSTGRES_USER=server.config.user)
 
     ended = away("run", PROMPT, "--json")
 
     assert ended.code == 0
     assert ended.report["status"] == "done"
     told = " ".join(ended.report["telemetry"])
-    assert "127.0.0.1" in told
+    assert server.config.host in told
     assert "wait on disk" in told
+
+    # Another database is not the one they wait for.
+    assert omninode("run", PROMPT).code == 0
     assert stored(home.config, ended.report["run_id"])["runs"] == []
 
-    assert omninode("run", PROMPT).code == 0
-
-    assert_once(home.config, ended.report)
+    run_apart(server.start)
+    assert away("run", PROMPT).code == 0
+    assert_once(server.config, ended.report)
+    assert stored(home.config, ended.report["run_id"])["runs"] == []
 
 
 def test_a_required_database_that_is_away_ends_it(omninode):
@@ -79,14 +93,10 @@ def test_a_database_or_a_user_that_is_not_there_is_a_wrong_setting(modelless, ho
 
 
 @pytest.fixture
-def outside():
+def outside(server):
     """A Postgres that is not OmniNode's own: it stays dead when it is killed."""
-    folder = own_directory()
-    server = EmbeddedPostgres(folder / "pg")
     run_apart(server.start)
-    yield server
-    run_apart(server.stop)
-    shutil.rmtree(folder, ignore_errors=True)
+    return server
 
 
 def kill(server: EmbeddedPostgres) -> None:
@@ -128,7 +138,7 @@ def test_an_interrupted_run_does_not_wait_for_a_lost_database(bare, simulator, t
     assert ended.code == 130
     assert ended.complaint
     assert running.orphans() == []
-    waiting = [path for path in (Path(bare.environment["OMNINODE_DATA_DIR"]) / "spool").glob("*/*") if path.is_file()]
+    waiting = [path for path in (Path(bare.environment["OMNINODE_DATA_DIR"]) / "spool").rglob("*") if path.is_file()]
     assert any(b'"cancelled"' in path.read_bytes() for path in waiting)
 
 

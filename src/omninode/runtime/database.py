@@ -39,6 +39,7 @@ class DatabaseLink:
         self._clock = clock
         self._embedded = EmbeddedPostgres(data_dir / "postgres") if settings.postgres_host is None else None
         self._settings = settings
+        self._spools = data_dir / "spool"
         self._sink = sink
         self._retrying: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -55,6 +56,17 @@ class DatabaseLink:
                 config, pool_size=self._settings.connection_pool_size, clock=self._clock, sink=self._sink
             )
         return self._made
+
+    @property
+    def spool_directory(self) -> Path:
+        """Where rows wait for this database, and for no other.
+
+        A server is told by what the settings say, because one that is away cannot be asked: under another name for
+        the same host it is another.
+        """
+        return self._spools / (
+            "embedded" if self._embedded is not None else external_config(self._settings).fingerprint
+        )
 
     @property
     def description(self) -> str:

@@ -36,6 +36,7 @@ from omninode.runtime.settings import Settings, load_settings
 from omninode.runtime.telemetry import TelemetryRoad
 from omninode.runtime.wiring import Wiring, breaker_config, retry_config
 from omninode.storage.database import Database, DatabaseStatistics
+from omninode.storage.spool import Spool
 from omninode.storage.state import DatabaseStateStore
 from omninode.telemetry.bus import EventBus
 from omninode.workflow.parts import RunRequest
@@ -141,6 +142,7 @@ class Runtime:
             TelemetryRoad(
                 self.settings,
                 directory,
+                spool=Spool(self.link.spool_directory),
                 bus=self.bus,
                 database=self.link.database,
                 clock=self.clock,

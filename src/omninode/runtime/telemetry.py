@@ -45,6 +45,7 @@ class TelemetryRoad:
         settings: Settings,
         directory: Path,
         *,
+        spool: Spool,
         bus: EventBus,
         database: Database,
         clock: Clock,
@@ -52,7 +53,7 @@ class TelemetryRoad:
     ) -> None:
         self._bus = bus
         self._logs = configure_logs(directory / "logs", level=settings.log_level)
-        self.spool = Spool(directory / "spool")
+        self.spool = spool
         # Switched off, what a run did is still recorded; only the measurements about it are not.
         without = frozenset() if settings.performance_monitoring_enabled else _MEASUREMENTS
         self.writer = EventWriter(bus, self.spool, without=without)

@@ -6,6 +6,7 @@ A host that begins with `/` is the directory of a Unix socket, as everywhere in 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from omninode.core.errors import ConfigurationError
@@ -69,6 +70,13 @@ class ConnectionConfig:
     def display(self) -> str:
         """The URL without its password."""
         return self._url(None)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that stand for this host, port, user and database, and for no other."""
+        host = self.host.rstrip("/") if self.is_socket else self.host.lower()
+        named = "\0".join((host, str(self.port), self.user, self.database))
+        return sha256(named.encode()).hexdigest()[:16]
 
     def _url(self, password: str | None) -> str:
         login = quote(self.user, safe="") + (f":{quote(password, safe='')}" if password else "")

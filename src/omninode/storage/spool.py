@@ -3,7 +3,8 @@
 `put` appends to a file and to memory and returns; it never waits for the database, and what it took survives a kill
 of the process. Memory is bounded: beyond the bound, rows are only on disk and read back when their turn comes. Disk
 is bounded: beyond that, new rows are dropped and counted. Each process has a directory of its own, locked while it
-lives; `flusher.SpoolFlusher` writes the rows, its own and those of dead processes, exactly once.
+lives; `flusher.SpoolFlusher` writes the rows, its own and those of dead processes beside it, exactly once. So spools
+are side by side only when their rows are for the same database.
 """
 
 from __future__ import annotations

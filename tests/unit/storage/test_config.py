@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from omninode.core.errors import ConfigurationError
@@ -38,3 +40,15 @@ def test_bad_url_is_refused(url: str) -> None:
 def test_pool_size_out_of_range_names_the_setting(size: int) -> None:
     with pytest.raises(ConfigurationError, match="CONNECTION_POOL_SIZE"):
         PoolConfig(size=size)
+
+
+def test_fingerprint_tells_databases_apart_and_not_how_one_logs_in() -> None:
+    config = ConnectionConfig(host="db", port=5432, user="u", database="d")
+    others = [
+        replace(config, **{name: value})
+        for name, value in (("host", "db2"), ("port", 5433), ("user", "v"), ("database", "e"))
+    ]
+
+    assert len({other.fingerprint for other in (config, *others)}) == 5
+    assert replace(config, password="secret", ssl_mode="require", host="DB").fingerprint == config.fingerprint
+    assert replace(config, host="/run/pg/").fingerprint == replace(config, host="/run/pg").fingerprint

@@ -15,6 +15,7 @@ from omninode.core.ids import uuid7
 from omninode.runtime.telemetry import TelemetryRoad
 from omninode.storage.database import Database
 from omninode.storage.flusher import FlusherConfig
+from omninode.storage.spool import Spool
 from omninode.telemetry.bus import EventBus
 
 __all__ = ["SCENARIO"]
@@ -78,7 +79,8 @@ async def _run(room: Surroundings) -> Findings:
     async with AsyncExitStack() as stack:
         bus = EventBus()
         directory = room.directory / "analytics"
-        road = TelemetryRoad(room.settings(), directory, bus=bus, database=database, clock=SystemClock())
+        spool = Spool(directory / "spool")
+        road = TelemetryRoad(room.settings(), directory, spool=spool, bus=bus, database=database, clock=SystemClock())
         await stack.enter_async_context(road)
         road.begin_flushing()
         arms = _Arms(bus, database)
