@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omninode.core.clock import Clock
 from omninode.core.concurrency import cancel_and_wait
+from omninode.core.deadline import Deadline
 from omninode.core.errors import ConfigurationError, DatabaseUnavailableError, OmniNodeError
 from omninode.core.events import EventSink
 from omninode.runtime.leases import RunLeases
@@ -20,12 +21,16 @@ from omninode.runtime.settings import Settings, load_settings
 from omninode.storage.config import ConnectionConfig
 from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
+from omninode.storage.flusher import SpoolFlusher
 from omninode.storage.migrate import migrate
+from omninode.storage.spool import Spool
 
 __all__ = ["DatabaseLink", "keep_embedded", "opened_database", "reachable_url", "stop_embedded"]
 
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
+# About what a command may keep its user waiting for; more rows than fit are written by the next ones.
+_ADOPT_S = 5.0
 
 
 class DatabaseLink:
@@ -134,7 +139,10 @@ def external_config(settings: Settings) -> ConnectionConfig:
 
 @asynccontextmanager
 async def opened_database(*, should_migrate: bool = True) -> AsyncIterator[tuple[Database, str]]:
-    """The connected database of this process's settings, with its description; for commands that need nothing else."""
+    """The connected database of this process's settings, with its description; for commands that need nothing else.
+
+    With `should_migrate` the schema is brought up, and what processes before left on disk for this database is in it.
+    """
     from omninode.core.clock import SystemClock
     from omninode.core.events import NullSink
 
@@ -145,6 +153,9 @@ async def opened_database(*, should_migrate: bool = True) -> AsyncIterator[tuple
         stack.push_async_callback(link.close)
         await link.connect(should_migrate=should_migrate)
         if should_migrate:
+            # First what dead processes left: who asks for their runs must find them.
+            flusher = SpoolFlusher(Spool(link.spool_directory), link.database)
+            await flusher.adopt(Deadline.after(_ADOPT_S))
             await RunLeases(directory / "running").mark_lost(link.database)
         yield link.database, link.description
 

@@ -113,7 +113,7 @@ class TelemetryRoad:
         waiting, dropped = self._unsettled, sum(self.spool.statistics().dropped.values())
         found = []
         if waiting:
-            found.append(f"{waiting} telemetry rows wait on disk and are written when the database is back")
+            found.append(f"{waiting} telemetry rows wait on disk until omninode next reaches this database")
         if self._bus.statistics().dropped_total:
             found.append(f"{self._bus.statistics().dropped_total} events were dropped, the queue was full")
         if dropped or self.writer.statistics().lost:

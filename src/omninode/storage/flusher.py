@@ -153,6 +153,19 @@ class SpoolFlusher:
                 await self._clock.sleep(deadline.cap(self._pause()))
         return max(0, goal - self._spool.position)
 
+    async def adopt(self, deadline: Deadline) -> int:
+        """Write what dead processes left, without being started; how many rows until `deadline` or a failure.
+
+        A failure is in `statistics`; what is left stays on disk.
+        """
+        before = self._adopted_rows
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self._adopt()
+        except (TimeoutError, OmniNodeError) as error:
+            self._failed(error)
+        return self._adopted_rows - before
+
     def statistics(self) -> FlusherStatistics:
         """Counts until now."""
         return FlusherStatistics(
@@ -287,10 +300,12 @@ class SpoolFlusher:
         stored = await self._database.fetchval("spool.position", orphan.spool_id)
         if stored is not None:
             orphan.release(max(stored, orphan.position))
+        written = max(before, stored or 0)
         while records := orphan.take(rows=self._config.batch_rows, size=self._config.batch_bytes):
             async with self._turn:
                 await self._write(orphan, records)
-        self._adopted_rows += orphan.position - max(before, stored or 0)
+            self._adopted_rows += orphan.position - written
+            written = orphan.position
 
     async def _forget(self, spool_id: UUID) -> None:
         try:

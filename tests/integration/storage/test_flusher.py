@@ -186,6 +186,37 @@ async def test_after_each_round_of_adoption_the_caller_is_told_when_the_rows_are
     assert seen[0] == [1]
 
 
+async def test_adopting_once_writes_what_is_left_and_makes_no_spool(database: Database, tmp_path: Path) -> None:
+    dead = Spool(tmp_path)
+    for number in range(3):
+        dead.put("performance_metrics", metric(number))
+    dead.close()
+
+    flusher = SpoolFlusher(Spool(tmp_path), database, config=replace(QUICK, batch_rows=2))
+
+    assert await flusher.adopt(Deadline.after(10)) == 3
+    assert await values(database) == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault
+async def test_adopting_leaves_the_rows_when_the_database_does_not_take_them_in_time(
+    database: Database, tmp_path: Path
+) -> None:
+    dead = Spool(tmp_path)
+    dead.put("performance_metrics", metric(1))
+    dead.close()
+    flusher = SpoolFlusher(Spool(tmp_path), database, config=QUICK)
+
+    async with database.transaction() as session:
+        await session.driver.execute("LOCK TABLE performance_metrics")
+        assert await flusher.adopt(Deadline.after(0.1)) == 0
+
+    assert await values(database) == []
+    assert await flusher.adopt(Deadline.after(10)) == 1
+    assert await values(database) == [1]
+
+
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
