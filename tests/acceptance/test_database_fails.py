@@ -83,10 +83,16 @@ def test_a_required_database_that_is_away_ends_it(omninode):
         assert "127.0.0.1" in ended.complaint
 
 
-def test_a_database_or_a_user_that_is_not_there_is_a_wrong_setting(modelless, home):
-    door = modelless.with_(POSTGRES_HOST=home.config.host, POSTGRES_USER=home.config.user)
+def test_a_database_or_a_user_that_is_not_there_is_a_wrong_setting(omninode, home):
+    door = omninode.with_(POSTGRES_HOST=home.config.host, POSTGRES_USER=home.config.user)
 
-    for variable, command in (("POSTGRES_DB", ("runs", "list")), ("POSTGRES_USER", ("db", "migrate"))):
+    commands = (
+        ("POSTGRES_DB", ("run", PROMPT)),
+        ("POSTGRES_DB", ("runs", "list")),
+        ("POSTGRES_USER", ("run", PROMPT)),
+        ("POSTGRES_USER", ("db", "migrate")),
+    )
+    for variable, command in commands:
         ended = door.with_(**{variable: "nowhere"})(*command)
 
         assert ended.code == 3
