@@ -183,8 +183,11 @@ class SpoolFlusher:
         while True:
             try:
                 moved = await self._step(self._spool)
-                if self._clock.monotonic() >= adopt_at and self._failures_in_a_row == 0:
+                # After a failure our own next row shows whether the database is back; without one, adopting does.
+                can_adopt = self._failures_in_a_row == 0 or not self._spool.waiting
+                if self._clock.monotonic() >= adopt_at and can_adopt:
                     await self._adopt()
+                    self._failures_in_a_row = 0
                     if self._after_adoption is not None:
                         await self._after_adoption()
                     adopt_at = self._clock.monotonic() + self._config.adopt_every_s

@@ -186,6 +186,24 @@ async def test_after_each_round_of_adoption_the_caller_is_told_when_the_rows_are
     assert seen[0] == [1]
 
 
+@pytest.mark.fault
+async def test_adoption_that_failed_is_tried_again_though_no_row_of_our_own_comes(
+    database: Database, tmp_path: Path
+) -> None:
+    dead = Spool(tmp_path)
+    dead.put("performance_metrics", metric(1))
+    dead.close()
+    async with Database.open(database.config, pool=PoolConfig(size=1, acquire_timeout_s=0.05)) as used:
+        async with used.acquire():
+            flusher = SpoolFlusher(Spool(tmp_path), used, config=QUICK)
+            flusher.start()
+            await _until(lambda: flusher.is_failing)
+        await _until(lambda: flusher.statistics().adopted_spools == 1)
+        await _until(lambda: not flusher.is_failing)
+        await flusher.close()
+    assert await values(database) == [1]
+
+
 async def test_adopting_once_writes_what_is_left_and_makes_no_spool(database: Database, tmp_path: Path) -> None:
     dead = Spool(tmp_path)
     for number in range(3):
