@@ -11,7 +11,7 @@ from uuid import UUID
 
 from omninode.analytics.period import Period, bounded
 from omninode.analytics.source import Analytics
-from omninode.monitoring.errors import mask
+from omninode.telemetry.errors import mask
 
 __all__ = ["Contrast", "ErrorAnalytics", "ErrorGroup", "ErrorSample", "contrasts"]
 

@@ -19,10 +19,10 @@ from omninode.core.deadline import Deadline, within
 from omninode.core.errors import DeadlineExceededError, InputRefusedError, OmniNodeError, QuorumFailedError
 from omninode.core.events import PhaseFinished, RunFinished, RunStarted, RunStatus
 from omninode.core.ids import uuid7
-from omninode.monitoring.errors import error_event
 from omninode.monitoring.monitor import OpenPhase
 from omninode.quorum.result import QuorumResult
 from omninode.quorum.vote import Decision
+from omninode.telemetry.errors import error_event
 from omninode.validation.report import Action, Finding
 from omninode.workflow.aggregate import join_outputs, summarise_models
 from omninode.workflow.decompose import Decomposer

@@ -25,7 +25,6 @@ from omninode.core.events import (
     TaskStarted,
     VoteCast,
 )
-from omninode.monitoring.errors import error_event
 from omninode.monitoring.monitor import PerformanceMonitor
 from omninode.monitoring.writer import EventWriter
 from omninode.storage.config import ConnectionConfig
@@ -33,6 +32,7 @@ from omninode.storage.database import Database, connect
 from omninode.storage.flusher import SpoolFlusher
 from omninode.storage.spool import Spool
 from omninode.telemetry.bus import EventBus
+from omninode.telemetry.errors import error_event
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from omninode.core import current
 from omninode.core.concurrency import Settled
 from omninode.core.deadline import Deadline
 from omninode.core.errors import InvalidArgumentError, OmniNodeError, ThrottledError
-from omninode.monitoring.errors import error_event, fingerprint, mask
+from omninode.telemetry.errors import error_event, fingerprint, mask
 
 pytestmark = pytest.mark.unit
 
