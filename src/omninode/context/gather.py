@@ -23,6 +23,7 @@ from omninode.core.concurrency import gather_settled
 from omninode.core.deadline import Deadline, within
 from omninode.core.errors import InvalidArgumentError, SourceError
 from omninode.core.events import EventSink, NullSink, SourceFinished
+from omninode.telemetry.errors import tell_error
 
 __all__ = ["ContextGatherer", "GatherStatistics"]
 
@@ -206,6 +207,9 @@ class ContextGatherer:
         if not inquiry.is_told:
             inquiry.is_told = True
             self._emit(inquiry.report())
+            if (failure := inquiry.failure()) is not None:
+                context = {"source": inquiry.source.name, "context_type": inquiry.source.context_type}
+                tell_error(self._sink, failure, where="context.gather", context=context)
 
     def _emit(self, report: SourceReport) -> None:
         scope = current.scope()

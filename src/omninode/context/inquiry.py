@@ -12,7 +12,7 @@ from omninode.core.errors import AttemptTimeoutError, DeadlineExceededError, Ref
 
 __all__ = ["Inquiry", "normal_query", "status_of"]
 
-_LATE = DeadlineExceededError("not finished when the deadline came; allow more time")
+_LATE = "not finished when the deadline came; allow more time"
 # Which status tells most about a source that lost queries in several ways.
 _TELLING: tuple[SourceStatus, ...] = ("failed", "late", "open")
 
@@ -70,7 +70,7 @@ class Inquiry:
         """What has not ended by now is late."""
         for query in self.queries:
             if query not in self.answers and query not in self.errors:
-                self.fail(query, _LATE, at=at)
+                self.fail(query, DeadlineExceededError(_LATE), at=at)
 
     def rankings(self) -> list[Ranking]:
         """What came, one list per query, in the order of the queries."""
@@ -80,11 +80,14 @@ class Inquiry:
             if query in self.answers
         ]
 
+    def failure(self) -> BaseException | None:
+        """The error that tells most about the source; None when every query was answered."""
+        return min(self.errors.values(), key=lambda error: _TELLING.index(status_of(error)), default=None)
+
     def report(self) -> SourceReport:
         """How the source did; all queries have ended."""
-        lost = {status_of(error) for error in self.errors.values()}
-        status: SourceStatus = next((each for each in _TELLING if each in lost), "ok")
-        error = next((error for error in self.errors.values() if status_of(error) == status), None)
+        error = self.failure()
+        status = status_of(error)
         items = [item for answer in self.answers.values() for item in answer]
         return SourceReport(
             source=self.source.name,

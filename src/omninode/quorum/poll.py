@@ -15,6 +15,7 @@ from omninode.quorum.ballot import Ballot, Verdict, read_verdict
 from omninode.quorum.tally import is_settled
 from omninode.quorum.vote import Vote
 from omninode.quorum.voter import Voter
+from omninode.telemetry.errors import tell_error
 
 __all__ = ["Poll", "Seat"]
 
@@ -65,6 +66,8 @@ class Poll:
             async with within(limit, doing=f"vote of {seat.voter.name!r}"):
                 verdict, was_asked_twice = await self._verdict(seat.voter)
         except Exception as error:  # noqa: BLE001 - border: a voter is the caller's code
+            context = {"deployment": seat.voter.name, "model": seat.voter.model, "round": self._ballot.round}
+            tell_error(self._sink, error, where="quorum.poll", context=context)
             vote = self._lost(seat, error)
         else:
             vote = self._cast(seat, verdict, was_asked_twice=was_asked_twice)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 from urllib.parse import urlsplit
 
 from omninode.core.clock import Clock
@@ -14,6 +15,7 @@ from omninode.core.errors import (
     ConfigurationError,
     MalformedAnswerError,
     OmniNodeError,
+    RefusedError,
 )
 from omninode.core.events import EventSink
 from omninode.providers.catalog import ProtocolName
@@ -26,6 +28,7 @@ from omninode.resilience.policy import CallOutcome, Policy
 from omninode.resilience.retry import RetryManager
 from omninode.resilience.schedule import RetryConfig
 from omninode.routing.admission import Admission
+from omninode.telemetry.errors import tell_error
 
 __all__ = ["ALL_ROLES", "Deployment", "DeploymentConfig", "DeploymentHealth", "RouterSettings"]
 
@@ -181,6 +184,7 @@ class Deployment:
             max_retry_after=min(settings.retry.max_retry_after, settings.hasty_wait_s),
             retry_on=_is_worth_repeating(settings.retry),
         )
+        self._sink = sink
         self._calls = self._failed = 0
         self._last_error: str | None = None
 
@@ -202,16 +206,23 @@ class Deployment:
     async def answer(self, request: ChatRequest, *, is_hasty: bool) -> CallOutcome[ChatAnswer]:
         """How a call ended, retries included; a hasty one leaves it to another deployment sooner."""
         if is_hasty:
-            outcome = await self._policy.outcome_as(self._hasty, self._fetch, request)
+            outcome = await self._policy.outcome_as(self._hasty, self._fetch, request, count(1))
         else:
-            outcome = await self._policy.outcome(self._fetch, request)
+            outcome = await self._policy.outcome(self._fetch, request, count(1))
         self._calls += 1
         if outcome.error is None:
             return outcome
         self._failed += 1
         if isinstance(outcome.error, BreakerOpenError):
             return replace(outcome, error=self.refusal())
+        if not isinstance(outcome.error, RefusedError):
+            self._tell(outcome.error, attempt=outcome.attempts)
         return outcome
+
+    def _tell(self, error: Exception, *, attempt: int) -> None:
+        """Tell an attempt's failure here, where the deployment is known; what we refused ourselves is none of its."""
+        context = {"deployment": self.name, "model": self.config.model, "provider": self.config.provider}
+        tell_error(self._sink, error, where="routing.deployment", attempt=attempt, context=context)
 
     def refusal(self) -> BreakerOpenError:
         """The error for a call that its breaker does not let through, with what had gone wrong before."""
@@ -222,11 +233,13 @@ class Deployment:
             f"{self.name}: not asked, its breaker is open {when}{because}", breaker=self.name, retry_after_s=wait_s
         )
 
-    async def _fetch(self, request: ChatRequest) -> ChatAnswer:
+    async def _fetch(self, request: ChatRequest, attempts: Iterator[int]) -> ChatAnswer:
+        attempt = next(attempts)
         try:
             return await self._fetched(request)
         except OmniNodeError as error:
             self._last_error = str(error)
+            self._tell(error, attempt=attempt)
             raise
 
     async def _fetched(self, request: ChatRequest) -> ChatAnswer:

@@ -33,6 +33,7 @@ from omninode.routing.completion import Completion
 from omninode.routing.deployment import Deployment, DeploymentConfig, DeploymentHealth, RouterSettings
 from omninode.routing.failover import Failover, Trail
 from omninode.routing.teller import Teller
+from omninode.telemetry.errors import tell_error
 
 __all__ = ["Probe", "Router", "RouterParts", "RouterStatistics"]
 
@@ -162,7 +163,11 @@ class Router:
             done = await self._answered(request, candidates, role=role, trail=trail, use_cache=use_cache)
         except BaseException as error:
             self._failed += 1
-            self._sink.emit(teller.failure(error, duration_ms=self._since_ms(started)))
+            told = teller.failure(error, duration_ms=self._since_ms(started))
+            self._sink.emit(told)
+            if isinstance(error, Exception):
+                context = {"deployment": told.deployment, "model": told.model, "role": role}
+                tell_error(self._sink, error, where="routing.router", attempt=trail.attempts, context=context)
             raise
         done = replace(done, duration_ms=self._since_ms(started))
         self._degraded += done.degraded is not None

@@ -9,19 +9,21 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from omninode.core import current
 from omninode.core.errors import OmniNodeError
-from omninode.core.events import ErrorOccurred
+from omninode.core.events import ErrorOccurred, EventSink
 from omninode.core.ids import stable_hash
 from omninode.telemetry.redact import redact
 
-__all__ = ["FINGERPRINT_VERSION", "error_event", "fingerprint", "mask"]
+__all__ = ["FINGERPRINT_VERSION", "error_event", "fingerprint", "mask", "tell_error"]
 
 FINGERPRINT_VERSION = "1"
 _IN_APP = ("omninode",)
 _MAX_CAUSES = 5
+_TOLD = "omninode_was_told"
 _MASKS = (
     (re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"), "<uuid>"),
     (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE), "<url>"),
@@ -54,6 +56,25 @@ def mask(message: str) -> str:
     for pattern, name in _MASKS:
         message = pattern.sub(name, message)
     return " ".join(message.split())[:500]
+
+
+def tell_error(
+    sink: EventSink,
+    error: BaseException,
+    *,
+    where: str,
+    attempt: int = 1,
+    context: Mapping[str, Any] | None = None,  # Any: see `error_event`
+) -> None:
+    """Emit `error`, unless it was told before, or one that it was raised from: one cause is one event.
+
+    So every place that meets a failure may tell it; the first one, which is nearest to the cause, knows most.
+    """
+    if any(getattr(link, _TOLD, False) for link in _chain(error)):
+        return
+    with suppress(AttributeError):  # a class of others may forbid new attributes
+        setattr(error, _TOLD, True)
+    sink.emit(error_event(error, where=where, attempt=attempt, context=context))
 
 
 def error_event(

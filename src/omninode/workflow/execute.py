@@ -15,6 +15,7 @@ from omninode.core.errors import DefectError, OmniNodeError
 from omninode.core.events import AgentOutcome, EventSink, TaskFinished, TaskStarted
 from omninode.routing.completion import Completion
 from omninode.routing.router import Router
+from omninode.telemetry.errors import tell_error
 from omninode.workflow.agent import AgentCatalog
 from omninode.workflow.prompts import worker_request
 from omninode.workflow.task import Task, TaskResult
@@ -90,6 +91,10 @@ class TaskRunner:
         )
         if result.status in {"ok", "failed"}:
             self._tell_agent(result)
+        if result.status == "failed" and result.failure is not None:
+            with current.entered(task_id=result.task.id, agent_id=result.task.agent):
+                context = {"task_type": result.task.task_type}
+                tell_error(self.sink, result.failure, where="workflow.execute", context=context)
 
     async def _work(self, task: Task, results: Mapping[str, TaskResult]) -> tuple[Completion, Sequence[ContextItem]]:
         agent = self.agents.get(task.agent)

@@ -22,7 +22,7 @@ from omninode.core.ids import uuid7
 from omninode.monitoring.monitor import OpenPhase
 from omninode.quorum.result import QuorumResult
 from omninode.quorum.vote import Decision
-from omninode.telemetry.errors import error_event
+from omninode.telemetry.errors import tell_error
 from omninode.validation.report import Action, Finding
 from omninode.workflow.aggregate import join_outputs, summarise_models
 from omninode.workflow.decompose import Decomposer
@@ -69,7 +69,7 @@ class RunInProgress:
             self._finished("cancelled", OmniNodeError("cancelled before it was done"))
             raise
         except OmniNodeError as error:
-            self._parts.sink.emit(error_event(error, where="workflow.pipeline"))
+            tell_error(self._parts.sink, error, where="workflow.pipeline")
             return self._finished(self._status_of(error), error)
         except BaseException as error:
             self._finished("failed", OmniNodeError(f"a defect ended the run: {type(error).__name__}: {error}"))
@@ -207,7 +207,7 @@ class RunInProgress:
             except OSError as error:
                 # The run is done and paid for; what is lost is its copy on disk.
                 self._unwritten = f"{self._request.output}: {error.strerror or error}"
-                self._parts.sink.emit(error_event(error, where="workflow.output"))
+                tell_error(self._parts.sink, error, where="workflow.output")
                 phase.fail(type(error).__name__)
 
     def _status_of(self, error: OmniNodeError) -> RunStatus:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from omninode.analytics.errors import ErrorAnalytics
 from omninode.core.errors import ConfigurationError, InputRefusedError, QuorumFailedError
 from omninode.core.events import (
     AgentOutcome,
@@ -223,6 +225,40 @@ async def test_every_task_teaches_what_its_context_was_worth(fragile: Runtime, w
     assert [row["reward"] for row in failed] == [0.0]
     predicted = await _rows(node, "SELECT DISTINCT task_type FROM context_predictions ORDER BY 1")
     assert {"analysis", "search", "testing"} <= {row["task_type"] for row in predicted}
+
+
+async def test_a_failed_task_is_an_error_with_deployment_agent_and_task(fragile: Runtime, workspace: Path) -> None:
+    tasks = [
+        {"id": "explain", "agent": "researcher", "description": "Explain the parser in parser.py"},
+        {"id": "bad", "agent": "fragile", "description": "Write tests for the edge cases of the parser"},
+    ]
+    report = await fragile.run(PROMPT, workspace=workspace, tasks=tasks)
+    assert report.status == "failed_tasks"
+    assert await fragile.settle() == ()
+    found = await _rows(
+        fragile,
+        "SELECT attempt, error_class, phase, context->>'deployment' AS deployment, context->>'agent_id' AS agent_id,"
+        " context->>'task_id' AS task_id, fingerprint FROM error_events WHERE run_id = $1 ORDER BY attempt",
+        report.run_id,
+    )
+    # One per attempt: the call and the task that failed by them have no cause of their own.
+    assert [row.pop("attempt") for row in found] == [1, 2]
+    known = found[0]
+    assert tuple(known.values())[:5] == (
+        "ProviderUnavailableError",
+        "parallel_execution",
+        "down",
+        "fragile",
+        "bad",
+    )
+    analytics = ErrorAnalytics(fragile.database)
+    group = next(one for one in await analytics.groups() if one.fingerprint == known["fingerprint"])
+    assert group.place == "routing.deployment"
+    shares = await fragile.database.fetch(
+        "analytics_errors.shares", report.started_at, datetime.now(UTC), known["fingerprint"]
+    )
+    told = {(row["attribute"], row["value"]) for row in shares}
+    assert {("deployment", "down"), ("agent_id", "fragile")} <= told
 
 
 async def test_tasks_cut_off_by_the_deadline_are_failures_everywhere(settings: Settings, workspace: Path) -> None:

@@ -15,7 +15,7 @@ from omninode.context.source import SourceQuery, Traits
 from omninode.core import current
 from omninode.core.deadline import Deadline
 from omninode.core.errors import BreakerOpenError, InvalidArgumentError, SourceError
-from omninode.core.events import SourceFinished
+from omninode.core.events import ErrorOccurred, SourceFinished
 from omninode.core.ids import uuid7
 from omninode.testing.clock import FakeClock
 from omninode.testing.sink import RecordingSink
@@ -241,7 +241,7 @@ async def test_each_source_emits_one_event_with_run_and_phase() -> None:
     with current.entered(run_id=run_id, phase="context_gathering"):
         await gatherer.gather_global_context("p", ["one", "two"], 3)
     told = {event.source: (event.status, event.items, event.run_id, event.phase) for event in sink.of(SourceFinished)}
-    assert len(sink.events) == 3
+    assert len(sink.of(SourceFinished)) == 3
     assert told == {
         "good": ("ok", 6, run_id, "context_gathering"),
         "slow": ("late", 0, run_id, "context_gathering"),
@@ -352,3 +352,17 @@ async def test_failure_of_a_remote_source_is_not_kept() -> None:
     gatherer = ContextGatherer([source], cache=RetrievalCache())
     assert statuses(await gatherer.gather_global_context("p")) == {"a": "failed"}
     assert statuses(await gatherer.gather_global_context("p")) == {"a": "ok"}
+
+
+async def test_each_failed_or_late_source_is_an_error_with_its_name():
+    sink = RecordingSink()
+
+    async def fail(query: SourceQuery) -> list[ContextItem]:
+        raise SourceError("answered 500")
+
+    sources = [Scripted("good"), Scripted("broken", act=fail), Scripted("slow", act=hang)]
+    gatherer = ContextGatherer(sources, sink=sink, timeout_s=0.05)
+    for _ in range(2):
+        await gatherer.gather_global_context("p", ["one", "two"])
+    told = sorted((event.context["source"], event.error_class) for event in sink.of(ErrorOccurred))
+    assert told == [("broken", "SourceError")] * 2 + [("slow", "DeadlineExceededError")] * 2

@@ -12,7 +12,7 @@ import pytest
 from omninode.core import current
 from omninode.core.deadline import Deadline
 from omninode.core.errors import ConfigurationError, InvalidArgumentError, ProviderUnavailableError, QuorumFailedError
-from omninode.core.events import NullSink, VoteCast
+from omninode.core.events import ErrorOccurred, NullSink, VoteCast
 from omninode.quorum import Ballot, Decision, QuorumValidator, StaticWeights
 from omninode.testing.sink import RecordingSink
 
@@ -91,6 +91,15 @@ async def test_lost_voters_are_stated_and_the_rest_decides():
     assert "lost: b (ProviderUnavailableError), d (RuntimeError)" in result.note
 
 
+async def test_each_lost_voter_is_an_error_of_its_deployment():
+    sink = RecordingSink()
+    voters = [Scripted("a", says("PASS")), Scripted("b", RuntimeError("x")), Scripted("c", "prose", "prose")]
+    await QuorumValidator(voters, sink=sink, minimum=1).validate_intent("Add a parser", PLAN)
+    told = {(event.context["deployment"], event.error_class, event.where) for event in sink.of(ErrorOccurred)}
+    assert told == {("b", "RuntimeError", "quorum.poll"), ("c", "MalformedAnswerError", "quorum.poll")}
+    assert len(sink.of(ErrorOccurred)) == 2
+
+
 async def test_a_voter_beyond_its_time_is_lost():
     voters = [Scripted("a", says("FAIL", "wrong")), Scripted("b", says("FAIL", "wrong")), Scripted("c", never())]
     validator = QuorumValidator(voters, vote_timeout_s=0.01, minimum=2, weights=StaticWeights({"c": 9.0}))
@@ -140,7 +149,7 @@ async def test_each_voter_is_told_as_an_event_of_the_run():
     with current.entered(run_id=run_id, phase="quorum_validation"):
         await QuorumValidator(voters, sink=sink, minimum=2).validate_intent("Add a parser", PLAN, round=2)
     told = {event.deployment: event for event in sink.of(VoteCast)}
-    assert len(sink.events) == 4
+    assert len(sink.of(VoteCast)) == 4
     assert {(event.run_id, event.phase, event.round) for event in told.values()} == {(run_id, "quorum_validation", 2)}
     assert {name: (event.decision, event.counted, event.error_class) for name, event in told.items()} == {
         "a": ("PASS", True, None),

@@ -11,7 +11,8 @@ from omninode.core import current
 from omninode.core.concurrency import Settled
 from omninode.core.deadline import Deadline
 from omninode.core.errors import InvalidArgumentError, OmniNodeError, ThrottledError
-from omninode.telemetry.errors import error_event, fingerprint, mask
+from omninode.telemetry.errors import error_event, fingerprint, mask, tell_error
+from omninode.testing.sink import RecordingSink
 
 pytestmark = pytest.mark.unit
 
@@ -104,3 +105,17 @@ def test_the_event_of_an_error_knows_its_scope_and_holds_no_secret():
 
 def test_an_error_without_a_message_is_told_by_its_class():
     assert error_event(KeyError()).message == "KeyError"
+
+
+def test_one_cause_is_told_once_by_whoever_meets_it_first():
+    sink = RecordingSink()
+    cause = ValueError("first")
+    tell_error(sink, cause, where="near", attempt=2, context={"deployment": "d"})
+    tell_error(sink, cause, where="further out")
+    try:
+        raise KeyError("second") from cause
+    except KeyError as error:
+        tell_error(sink, error, where="outermost")
+    tell_error(sink, ValueError("first"), where="another")
+    assert [(event.where, event.attempt) for event in sink.events] == [("near", 2), ("another", 1)]
+    assert sink.events[0].context["deployment"] == "d"
