@@ -75,7 +75,8 @@ def test_an_output_that_cannot_be_written_costs_no_result(omninode, workspace, t
 
 
 def test_what_ran_can_be_listed_and_shown(omninode):
-    run_id = omninode("run", PROMPT, "--json").report["run_id"]
+    report = omninode("run", PROMPT, "--json").report
+    run_id = report["run_id"]
 
     listed = omninode("runs", "list")
     assert run_id[-8:] in listed.out
@@ -83,7 +84,12 @@ def test_what_ran_can_be_listed_and_shown(omninode):
     assert as_json["status"] == "done"
     shown = omninode("runs", "show", run_id[-8:])
     assert (shown.code, run_id in shown.out, PROMPT in shown.out) == (0, True, True)
-    assert json.loads(omninode("runs", "show", run_id, "--json").out)["run_id"] == run_id
+    assert report["tasks"][0]["description"].split()[0] in shown.out.split("phases")[0]
+    stored = json.loads(omninode("runs", "show", run_id, "--json").out)
+    assert [stored[name] for name in ("run_id", "result", "tasks")] == [
+        report[name] for name in ("run_id", "result", "tasks")
+    ]
+    assert all(task["output"] for task in stored["tasks"])
 
 
 def test_ready_tasks_skip_their_planning(omninode, tmp_path):

@@ -63,8 +63,9 @@ async def _show(run: str, *, as_json: bool) -> None:
         row = await _find(database, run)
         calls = await database.fetch("runs.calls", row["id"])
         votes = await database.fetch("runs.votes", row["id"])
+        outputs = await database.fetch("runs.outputs", row["id"]) if as_json else []
     if as_json:
-        _print_json({**(row["report"] or {}), "stored_status": row["status"]})
+        _print_json({**_whole(row["report"] or {}, outputs), "stored_status": row["status"]})
         return
     _print_run(row, calls, votes)
 
@@ -130,6 +131,14 @@ def _print_run(row: Row, calls: list[Row], votes: list[Row]) -> None:
         for entry in rows:
             table.add_row(*(_cell(entry[name]) for name in names))
         console.print(table)
+
+
+# Any: the report is JSON.
+def _whole(report: dict[str, Any], outputs: list[Row]) -> dict[str, Any]:
+    """The report with the output of each task, which is kept in a row of its own."""
+    by_task = {row["task_id"]: row["output"] for row in outputs}
+    tasks = [{"output": by_task.get(task["id"], ""), **task} for task in report.get("tasks", [])]
+    return {**report, "tasks": tasks} if "tasks" in report else report
 
 
 def _cell(value: object) -> str:

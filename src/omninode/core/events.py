@@ -115,7 +115,9 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """A run ended, however it ended; `report` is its JSON report, None when there is none."""
+    """A run ended, however it ended; `report` is its JSON report without the outputs of its tasks, None
+    when there is none.
+    """
 
     prompt: str
     started_ns: int

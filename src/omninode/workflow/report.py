@@ -73,6 +73,13 @@ class RunReport:
             raise self.failure
         return self
 
+    def as_stored(self) -> dict[str, Any]:
+        """The report without the outputs of the tasks, which have a row each; `result` holds them joined."""
+        report = self.as_json()
+        for task in report["tasks"]:
+            del task["output"]
+        return report
+
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values: durations in whole milliseconds, money in dollars, times in ISO 8601 UTC."""
         return {

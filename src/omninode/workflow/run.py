@@ -253,7 +253,7 @@ class RunInProgress:
                 duration_ms=report.duration_ms,
                 workspace=report.workspace,
                 is_simulated=report.is_simulated,
-                report=report.as_json(),
+                report=report.as_stored(),
                 error=report.error,
             )
         )

@@ -98,7 +98,11 @@ async def test_a_prompt_goes_through_all_phases_and_is_stored(
     assert await node.settle() == ()
     stored = await node.database.fetch("runs.by_ending", report.run_id.hex[-12:])
     assert stored[0]["status"] == "done"
-    assert stored[0]["report"]["tasks"] == report.as_json()["tasks"]
+    told = report.as_json()
+    outputs = {task["id"]: task.pop("output") for task in told["tasks"]}
+    assert stored[0]["report"] == told
+    rows = await node.database.fetch("runs.outputs", report.run_id)
+    assert {row["task_id"]: row["output"] for row in rows} == outputs
     calls = await node.database.fetch("runs.calls", report.run_id)
     assert {call["role"] for call in calls} == {"planner", "voter", "worker"}
     votes = await node.database.fetch("runs.votes", report.run_id)

@@ -13,6 +13,12 @@ WHERE replace(id::text, '-', '') LIKE '%' || $1
 ORDER BY started_at DESC
 LIMIT 2;
 
+-- name: outputs
+SELECT task_id, output
+FROM tasks
+WHERE run_id = $1 AND output IS NOT NULL
+LIMIT 10000;
+
 -- name: calls
 SELECT ts, role, deployment, model, ok, attempts, duration_ms, tokens_in, tokens_out, cost_uusd, cache, degraded,
        error_class
