@@ -87,10 +87,20 @@ class VirtualClock:
 
 # Any: what a coroutine is sent and yields is between it and the loop.
 def run_virtual(main: Callable[[VirtualClock], Coroutine[Any, Any, T]]) -> T:
-    """What `main(clock)` returns, run on a virtual loop of its own; like `asyncio.run`, not from a running loop."""
+    """What `main(clock)` returns, run on a virtual loop of its own; raises InvalidArgumentError inside a running loop."""
+    if _is_running():
+        raise InvalidArgumentError("run_virtual was called inside a running loop; call it in a thread of its own")
 
     async def entered() -> T:
         return await main(VirtualClock(asyncio.get_running_loop()))
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(entered())
+
+
+def _is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

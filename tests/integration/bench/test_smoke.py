@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from omninode.bench.command import chosen, measure_all
 from omninode.bench.loopback import Loopback, Reply
 from omninode.bench.measure import interleave
-from omninode.bench.scenarios import gathering, retry
+from omninode.bench.scenarios import gathering, resilience, retry
+from omninode.bench.storm.trial import Job, run_job
 from omninode.bench.surroundings import Surroundings
 from omninode.context.sources.http import HttpRetrieval
 from omninode.core.errors import AttemptTimeoutError
@@ -49,6 +51,20 @@ async def test_scenarios_run_to_their_end_with_little_effort() -> None:
     assert {figure.name: figure.spread.median for figure in report.scenarios[1].figures}[
         "success at 0% faults, retries"
     ] == 100
+
+
+async def test_the_overhead_scenario_runs_to_its_end_with_little_effort() -> None:
+    (entry,) = (await measure_all(chosen(["overhead"]), effort=0.04)).scenarios
+    assert entry.error is None
+    counted = {figure.name: figure.is_reached for figure in entry.figures if figure.spread.count == 1}
+    assert counted["100 cancelled callers: permits leaked"] is True
+    assert entry.table is not None
+    assert "bare await" in {row[0] for row in entry.table.rows}
+
+
+async def test_trials_in_processes_of_their_own_come_to_the_same() -> None:
+    job = Job(trouble="calm", arm="none", seed=1)
+    assert await resilience._tried([job, job]) == [await asyncio.to_thread(run_job, job)] * 2
 
 
 async def test_the_batch_arms_leave_the_same_rows(database) -> None:

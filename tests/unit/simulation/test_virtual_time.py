@@ -74,3 +74,11 @@ def test_a_wait_that_nothing_can_end_is_an_error(monkeypatch: pytest.MonkeyPatch
 async def test_a_virtual_clock_on_a_real_loop_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="is none"):
         VirtualClock(asyncio.get_running_loop())
+
+
+async def test_a_loop_inside_a_loop_is_refused() -> None:
+    async def main(_: VirtualClock) -> None:
+        raise AssertionError
+
+    with pytest.raises(InvalidArgumentError, match="inside a running loop"):
+        run_virtual(main)

@@ -9,6 +9,7 @@ from omninode.bench.scenarios import (
     breaker,
     context,
     gathering,
+    overhead,
     pipeline,
     quorum,
     resilience,
@@ -20,5 +21,5 @@ __all__ = ["ALL"]
 
 ALL: tuple[Scenario, ...] = tuple(
     module.SCENARIO
-    for module in (gathering, quorum, batch, breaker, retry, context, analytics, pipeline, start, resilience)
+    for module in (gathering, quorum, batch, breaker, retry, context, analytics, pipeline, start, resilience, overhead)
 )

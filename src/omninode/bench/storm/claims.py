@@ -114,7 +114,8 @@ def _alternate(tallies: Tallies, claim: str) -> list[Figure]:
             cut = tallies.paired(name, lambda ours, bare: 100.0 * (1 - ours.failed / max(1, bare.failed)))
             found.append(_figure(f"{claim} user failures cut, {name}", cut, "%", at_least(99)))
     if tallies.has("hang, 2 backends"):
-        ratios = [tally.window_p99_s / tally.before_p99_s for tally in tallies.of("hang, 2 backends", SHIPPED)]
+        found_ours = tallies.of("hang, 2 backends", SHIPPED)
+        ratios = [tally.window_p99_s / tally.before_p99_s for tally in found_ours if tally.before_p99_s]
         found.append(_figure(f"{claim} p99 while one hangs / before", ratios, "x", at_most(2)))
     if tallies.has("1 of 3 slow"):
         ratios = tallies.paired("1 of 3 slow", lambda ours, bare: ours.p99_s / bare.p99_s)

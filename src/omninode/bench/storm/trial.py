@@ -53,8 +53,8 @@ class Tally:
     p99_s: float
     window_p99_s: float
     """Of the calls that came while the fault held."""
-    before_p99_s: float
-    """Of those that came before it; not a number when there were none."""
+    before_p99_s: float | None
+    """Of those that came before it; None when there were none."""
     savable: int
     savable_failed: int
     back_after_s: float
@@ -163,6 +163,7 @@ def tallied(trouble: Trouble, ended: Sequence[Ended], places: Sequence[Backend],
     """What the calls and the backends of one trial came to."""
     begins_s, ends_s = trouble.window_s
     reach_s = trouble.patience.deadline_s - _MARGIN_S
+    before = [call for call in ended if call.at_s < begins_s]
     savable = [call for call in ended if _is_savable(call, places, reach_s)]
     return Tally(
         trouble=trouble.name,
@@ -174,7 +175,7 @@ def tallied(trouble: Trouble, ended: Sequence[Ended], places: Sequence[Backend],
         bad=sum(backend.bad for backend in places),
         p99_s=_p99(ended),
         window_p99_s=_p99([call for call in ended if begins_s <= call.at_s < ends_s]),
-        before_p99_s=_p99([call for call in ended if call.at_s < begins_s]),
+        before_p99_s=_p99(before) if before else None,
         savable=len(savable),
         savable_failed=sum(not call.ok for call in savable),
         back_after_s=_back_after_s(ended, ends_s, until_s=trouble.length_s),
@@ -186,9 +187,9 @@ def _is_savable(call: Ended, places: Sequence[Backend], reach_s: float) -> bool:
 
 
 def _p99(calls: Sequence[Ended]) -> float:
-    """The 99th percentile of their durations (nearest rank), not a number for none."""
+    """The 99th percentile of their durations (nearest rank); 0.0 for none."""
     times = sorted(call.took_s for call in calls)
-    return times[math.ceil(0.99 * len(times)) - 1] if times else math.nan
+    return times[math.ceil(0.99 * len(times)) - 1] if times else 0.0
 
 
 def _back_after_s(ended: Sequence[Ended], ends_s: float, *, until_s: float) -> float:
