@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from inspect import isawaitable
+from threading import Lock
 from types import CoroutineType
 from typing import ParamSpec, TypeVar
 
@@ -107,6 +108,8 @@ class CircuitBreaker:
         self._sink = sink
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         spec = self.config.detector or Consecutive(self.config.failure_threshold)
+        # For plain functions, which may run in many threads; on one event loop nothing needs it.
+        self.lock = Lock()
         self.detector: Detector = spec.start(self._clock)
         self._is_timed = spec.is_timed
         self.ticket = 0 if self._is_timed else 1

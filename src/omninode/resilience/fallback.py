@@ -7,10 +7,10 @@ key, a refused request, a bug) is shown to the caller instead: served over, it w
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
-from omninode.core.errors import DeadlineExceededError, RefusedError
+from omninode.core.errors import DeadlineExceededError, InvalidArgumentError, RefusedError
 from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
 
 __all__ = ["Fallback"]
@@ -42,6 +42,21 @@ class Fallback:
             value = self._func(error, *args, **kwargs)
             if isawaitable(value):
                 value = await value
+        except Exception as failure:  # noqa: BLE001 - border: user-supplied callback
+            self.failed += 1
+            error.add_note(f"omninode: the fallback {self.label!r} failed too, with {failure!r}")
+            raise error from error.__cause__
+        self.served += 1
+        return value
+
+    # Any: see `__init__`.
+    def serve_blocking(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The same as `serve` for a plain function, whose fallback has to be plain as well."""
+        try:
+            value = self._func(error, *args, **kwargs)
+            if iscoroutine(value):
+                value.close()
+                raise InvalidArgumentError(f"the fallback {self.label!r} is async and the call is not")  # noqa: TRY301
         except Exception as failure:  # noqa: BLE001 - border: user-supplied callback
             self.failed += 1
             error.add_note(f"omninode: the fallback {self.label!r} failed too, with {failure!r}")

@@ -149,9 +149,13 @@ class Hedging:
         pending = running
         while True:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if not pending or task.cancelled() or self._is_final(task.exception()):
+            # Both may end in one turn of the loop; a value is then worth more than an error.
+            ended = sorted(done, key=lambda task: task.cancelled() or task.exception() is not None)
+            for task in ended:
+                if task.cancelled() or self._is_final(task.exception()):
                     return task
+            if not pending:
+                return ended[-1]
 
     def _is_final(self, error: BaseException | None) -> bool:
         return error is None or outcome_of(self._classify, error) not in FAILURES

@@ -10,7 +10,7 @@ from omninode.resilience.circuit import BreakerStatistics
 from omninode.resilience.retry import RetryStatistics
 from omninode.resilience.stack import ExtrasStatistics
 
-__all__ = ["CallOutcome", "PolicyStatistics"]
+__all__ = ["CallOutcome", "PolicyStatistics", "Tally"]
 
 T = TypeVar("T")
 
@@ -54,3 +54,24 @@ class PolicyStatistics:
     breaker: BreakerStatistics | None
     bulkhead: BulkheadStatistics | None
     extras: ExtrasStatistics
+
+
+@dataclass(slots=True)
+class Tally:
+    """How the calls of a policy ended; those that a compiled frame answered at once are counted elsewhere."""
+
+    calls: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    degraded: int = 0
+    cancelled: int = 0
+
+    def ended(self, error: BaseException | None) -> None:
+        """Count a call that has ended."""
+        self.calls += 1
+        if error is None:
+            self.succeeded += 1
+        elif isinstance(error, Exception):
+            self.failed += 1
+        else:
+            self.cancelled += 1

@@ -10,26 +10,29 @@ the breaker again, every attempt has its own time, and all of them share one dea
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from inspect import iscoroutinefunction
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from threading import Lock
 from typing import Any, ParamSpec, TypeVar, cast
 
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
-from omninode.core.deadline import Deadline
+from omninode.core.deadline import Deadline, within
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink, MetricRecorded
+from omninode.resilience.blocking import Blocking
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
 from omninode.resilience.chaos import ChaosConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
+from omninode.resilience.decorator import awaited, blocking, kind_of, streamed
 from omninode.resilience.explain import breaker_line, bulkhead_line, explained, retry_line
 from omninode.resilience.fallback import Fallback
 from omninode.resilience.frame import Frame, Parts, Unfinished, compiled
+from omninode.resilience.guard import permitted
 from omninode.resilience.hedge import Hedge
 from omninode.resilience.limiter import Adaptive
-from omninode.resilience.outcome import CallOutcome, PolicyStatistics
+from omninode.resilience.outcome import CallOutcome, PolicyStatistics, Tally
 from omninode.resilience.parking import Park
 from omninode.resilience.ranges import require_seconds
 from omninode.resilience.rate import Rate
@@ -37,6 +40,7 @@ from omninode.resilience.retry import RetryManager
 from omninode.resilience.schedule import CallRecord, RetryConfig
 from omninode.resilience.soft import SoftTimeout
 from omninode.resilience.stack import Extras, Part, Stack, configured
+from omninode.resilience.streaming import Streaming
 from omninode.resilience.throttle import Throttle
 from omninode.resilience.timeout import AttemptTimeout
 
@@ -44,6 +48,8 @@ __all__ = ["CallOutcome", "Policy", "PolicyStatistics"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# Any: a decorated function keeps whatever type it had.
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Policy:
@@ -91,7 +97,7 @@ class Policy:
         self.name = name
         self._clock = clock or SystemClock()
         self._sink = sink
-        self._deadline_s = deadline_s
+        self._deadline_s, self._attempt_timeout_s = deadline_s, attempt_timeout_s
         self._timeout = AttemptTimeout(name, _shorter(attempt_timeout_s, deadline_s))
         if isinstance(breaker, CircuitBreakerConfig):
             breaker = CircuitBreaker(name, breaker, clock=clock, sink=sink)
@@ -103,7 +109,7 @@ class Policy:
         retry = retry or RetryConfig(max_retries=0)
         is_timed = self._timeout.seconds is not None
         self.retry = RetryManager(retry, clock=clock, sink=sink, name=name, bounds_attempts=not is_timed)
-        self._calls = self._succeeded = self._failed = self._degraded = self._cancelled = 0
+        self._tally, self._lock = Tally(), Lock()
         self._compose(
             Extras(
                 park=park,
@@ -158,33 +164,31 @@ class Policy:
         Use `outcome` where a degraded value must be told from a real one. Raises the error of the last attempt,
         BreakerOpenError, BulkheadFullError or DeadlineExceededError.
         """
-        self._calls += 1
         try:
             value = await self._first(*self._outer, CallRecord(self.name), *self._inner, func, *args, **kwargs)
         except BaseException as error:
-            self._count_end(error)
+            self._tally.ended(error)
             if not isinstance(error, Exception) or self.fallback is None or not self.fallback.answers_for(error):
                 raise
             value = await self._serve(self.fallback, error, args, kwargs)
         else:
-            self._succeeded += 1
+            self._tally.ended(None)
         return cast("T", value)
 
     # Any: see `Part`.
     async def _resume(self, call: Unfinished) -> Any:
         """Go on, as `call` would, after a compiled frame made the first attempt and it failed."""
-        record = CallRecord()
+        record = CallRecord(self.name)
         record.unheard, record.started = call.error, call.started
-        self._calls += 1
         scope = current.scope()
         token = None
         if call.deadline is not None:
             token = current.enter(scope.limited(deadline=call.deadline, retry_owner=scope.retry_owner))
         try:
             value = await self.retry.resume(record, *self._inner, call.func, *call.args, **call.kwargs)
-            self._succeeded += 1
+            self._tally.ended(None)
         except BaseException as last:
-            self._count_end(last)
+            self._tally.ended(last)
             if not isinstance(last, Exception) or self.fallback is None or not self.fallback.answers_for(last):
                 raise
             failure = last
@@ -213,12 +217,11 @@ class Policy:
         value: T | None = None
         failure: Exception | None = None
         degraded: str | None = None
-        self._calls += 1
         try:
             value = await self._first(*self._outer, record, *self._inner, func, *args, **kwargs)
-            self._succeeded += 1
+            self._tally.ended(None)
         except BaseException as error:
-            self._count_end(error)
+            self._tally.ended(error)
             if not isinstance(error, Exception):
                 raise
             failure = error
@@ -237,28 +240,99 @@ class Policy:
             gave_up=record.gave_up,
         )
 
-    def __call__(self, func: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        """Decorate an async function: every call of it goes through this policy."""
-        if not iscoroutinefunction(func):
+    def call_blocking(self, func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the plain function `func` returns; safe from any thread, and holds that thread while it waits.
+
+        Raises as `call` does, and InvalidArgumentError when the policy has parts that need an event loop.
+        """
+        return self._for_plain(func).call(func, *args, **kwargs)
+
+    def stream(
+        self, func: Callable[P, AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]:
+        """The items of the async generator `func(*args, **kwargs)`, tried again only before the first of them.
+
+        Close it (`aclose`, or `contextlib.aclosing`) when you stop half-way: the permits are held until it ends. The
+        attempt timeout is the longest wait for one item. Hedge, adaptive limit, soft timeout and fallback do not
+        apply: a policy with one of them raises InvalidArgumentError.
+        """
+        return self._for_streams(func).items(func, *args, **kwargs)
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Run the body within the bulkhead, the breaker and the deadline; it cannot be repeated, so nothing retries."""
+        async with within(self._deadline(), doing=self.name):
+            if self.bulkhead is not None:
+                await self.bulkhead.acquire()
+            try:
+                async with permitted(self.breaker):
+                    yield
+            finally:
+                if self.bulkhead is not None:
+                    self.bulkhead.release()
+
+    def __call__(self, func: F) -> F:
+        """Decorate a function: every call of it goes through this policy.
+
+        An async function goes through `call`, an async generator function through `stream`, a plain one through
+        `call_blocking`; name and signature stay.
+        """
+        kind = kind_of(func)
+        if kind == "async":
+            return cast("F", awaited(self.call, func))
+        if kind == "stream":
+            self._for_streams(func)
+            return cast("F", streamed(self.stream, func))
+        self._for_plain(func)
+        return cast("F", blocking(self.call_blocking, func))
+
+    # Any: named in the message, nothing else.
+    def _for_plain(self, func: Any) -> Blocking:
+        if self.bulkhead is not None or self._attempt_timeout_s is not None or not self._stack.extras.is_empty:
             raise InvalidArgumentError(
-                f"policy {self.name!r} decorates async functions, and {func!r} is none; write `async def`"
+                f"policy {self.name!r} has parts that need an event loop, and {func!r} is a plain function; "
+                "write `async def`, or use a policy of fallback, deadline, retry and breaker alone"
             )
+        return Blocking(
+            name=self.name,
+            manager=self.retry,
+            breaker=self.breaker,
+            deadline_s=self._deadline_s,
+            fallback=self.fallback,
+            clock=self._clock,
+            tally=self._tally,
+            lock=self._lock,
+        )
 
-        @wraps(func)
-        async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await self.call(func, *args, **kwargs)
-
-        return guarded
+    # Any: see `_for_plain`.
+    def _for_streams(self, func: Any) -> Streaming:
+        extras = self._stack.extras
+        if self.fallback or extras.hedge or extras.limit or extras.soft_timeout:
+            raise InvalidArgumentError(
+                f"policy {self.name!r} has a hedge, a limit, a soft timeout or a fallback, which a stream such as "
+                f"{func!r} cannot have; use a policy without"
+            )
+        return Streaming(
+            name=self.name,
+            manager=self.retry,
+            breaker=self.breaker,
+            bulkhead=self.bulkhead,
+            stack=self._stack,
+            timeout=AttemptTimeout(self.name, self._attempt_timeout_s),
+            deadline_s=self._deadline_s,
+            clock=self._clock,
+            tally=self._tally,
+        )
 
     def statistics(self) -> PolicyStatistics:
         """What went through so far."""
         return PolicyStatistics(
             name=self.name,
-            calls=self._calls + self.retry.smooth,
-            succeeded=self._succeeded + self.retry.smooth,
-            failed=self._failed - self._degraded,
-            degraded=self._degraded,
-            cancelled=self._cancelled,
+            calls=self._tally.calls + self.retry.smooth,
+            succeeded=self._tally.succeeded + self.retry.smooth,
+            failed=self._tally.failed - self._tally.degraded,
+            degraded=self._tally.degraded,
+            cancelled=self._tally.cancelled,
             retry=self.retry.statistics(),
             breaker=self.breaker.statistics() if self.breaker else None,
             bulkhead=self.bulkhead.statistics() if self.bulkhead else None,
@@ -283,25 +357,23 @@ class Policy:
     # Any: see `Part`.
     async def _within_deadline(self, func: Part, *args: Any, **kwargs: Any) -> Any:
         # No timer here: the line of the bulkhead, the waits and the attempts each keep the deadline of the scope.
-        assert self._deadline_s is not None
         scope = current.scope()
-        deadline = Deadline.after(self._deadline_s, clock=self._clock).narrowed(scope.deadline)
-        token = current.enter(scope.limited(deadline=deadline, retry_owner=scope.retry_owner))
+        token = current.enter(scope.limited(deadline=self._deadline(), retry_owner=scope.retry_owner))
         try:
             return await func(*args, **kwargs)
         finally:
             current.leave(token)
 
-    def _count_end(self, error: BaseException) -> None:
-        if isinstance(error, Exception):
-            self._failed += 1
-        else:
-            self._cancelled += 1
+    def _deadline(self) -> Deadline | None:
+        outer = current.scope().deadline
+        if self._deadline_s is None:
+            return outer
+        return Deadline.after(self._deadline_s, clock=self._clock).narrowed(outer)
 
     # Any: see `Part`.
     async def _serve(self, fallback: Fallback, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = await fallback.serve(error, args, kwargs)
-        self._degraded += 1
+        self._tally.degraded += 1
         if self._sink is not None:
             scope = current.scope()
             self._sink.emit(

@@ -109,12 +109,27 @@ class RetryManager:
         self._counts.attempts += 1
         return self._run(record, record.config or self.config, func, *args, **kwargs)
 
+    def begin(self, record: CallRecord, outer: Scope) -> Scope:
+        """The scope for the attempts of a call that is made elsewhere; tell each with `failed` or `succeeded`."""
+        self._counts.calls += 1
+        return self._scope_for(outer, self.config, record)
+
+    def failed(self, error: BaseException, record: CallRecord, func: Callable[..., object]) -> float | None:
+        """Count the attempt that failed; the wait before the next, None when there is to be none."""
+        self._counts.attempts += 1
+        return self._failed(error, record, self.config, func)
+
+    def succeeded(self, record: CallRecord, func: Callable[..., object]) -> None:
+        """Count the attempt that succeeded."""
+        self._counts.attempts += 1
+        self._succeeded(record, func)
+
     def tell_smooth(self, started: float, func: Callable[..., object]) -> None:
         """Tell of a call that was made elsewhere and succeeded at once; whoever made it adds one to `smooth`."""
         if self._budget is not None:
             self._budget.deposit()
         if self._sink is not None:
-            record = CallRecord()
+            record = CallRecord(self.name)
             record.attempts = 1
             record.started = started
             self._tell_attempt(record, func, Outcome.SUCCESS, None)

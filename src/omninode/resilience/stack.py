@@ -114,6 +114,16 @@ class Stack:
             _call_of(self.chaos),
         )
 
+    def around_openings(self) -> tuple[Part, ...]:
+        """The parts around an attempt to open a stream, whose breaker is asked inside."""
+        parking = self.parking
+        return configured(
+            _call_of(self.throttling),
+            _call_of(self.rate),
+            None if parking is None else parking.listen,
+            _call_of(self.chaos),
+        )
+
     def statistics(self) -> ExtrasStatistics:
         """What they have done so far."""
         return ExtrasStatistics(

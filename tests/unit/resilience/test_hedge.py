@@ -17,17 +17,18 @@ HEDGE = Hedge(min_samples=10)
 
 
 class Target:
-    """Answers at once, or as scripted: "hang", an error, or a value."""
+    """Answers after a tenth of a second, or as scripted: "hang", an error, or a value."""
 
-    def __init__(self):
-        self.script, self.calls, self.cancelled = [], 0, 0
+    def __init__(self, clock):
+        self.clock, self.script, self.calls, self.cancelled = clock, [], 0, 0
 
     async def __call__(self):
         self.calls += 1
         end = self.script.pop(0) if self.script else "quick"
         try:
             if end == "hang":
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
+            self.clock.advance(0.1)
             await asyncio.sleep(0)
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -37,9 +38,9 @@ class Target:
         return end
 
 
-async def warmed(**changes):
-    policy = Policy("p", **({"hedge": HEDGE, "breaker": CircuitBreakerConfig()} | changes))
-    target = Target()
+async def warmed(clock, **changes):
+    policy = Policy("p", **({"hedge": HEDGE, "breaker": CircuitBreakerConfig(), "clock": clock} | changes))
+    target = Target(clock)
     for _ in range(10):
         await policy.call(target)
     assert target.calls == 10
@@ -47,18 +48,27 @@ async def warmed(**changes):
     return policy, target
 
 
-async def test_nothing_is_hedged_before_enough_is_known():
-    policy, target = Policy("p", hedge=HEDGE), Target()
+async def started(clock, policy, func):
+    """A call that has begun and whose first attempt has used up its usual time."""
+    task = asyncio.ensure_future(policy.call(func))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    clock.advance(0.11)
+    return task
+
+
+async def test_nothing_is_hedged_before_enough_is_known(clock):
+    policy, target = Policy("p", hedge=HEDGE, clock=clock), Target(clock)
     for _ in range(9):
         await policy.call(target)
     assert policy.statistics().extras.hedge.after_s is None
     assert target.calls == 9
 
 
-async def test_a_slow_attempt_is_doubled_and_the_loser_cancelled(sink):
-    policy, target = await warmed(sink=sink)
+async def test_a_slow_attempt_is_doubled_and_the_loser_cancelled(clock, sink):
+    policy, target = await warmed(clock, sink=sink)
     target.script = ["hang", "second"]
-    assert await policy.call(target) == "second"
+    assert await (await started(clock, policy, target)) == "second"
     statistics = policy.statistics()
     hedge = statistics.extras.hedge
     assert (target.calls, target.cancelled) == (2, 1)
@@ -67,24 +77,26 @@ async def test_a_slow_attempt_is_doubled_and_the_loser_cancelled(sink):
     assert [event.metric for event in sink.of(MetricRecorded)] == ["hedge_count"]
 
 
-async def test_an_error_that_another_attempt_would_meet_ends_both():
-    policy, target = await warmed()
+async def test_an_error_that_another_attempt_would_meet_ends_both(clock):
+    policy, target = await warmed(clock)
     target.script = ["hang", RequestRejectedError("bad request", status=400)]
+    task = await started(clock, policy, target)
     with pytest.raises(RequestRejectedError):
-        await policy.call(target)
+        await task
     assert target.cancelled == 1
 
 
-async def test_a_first_attempt_that_fails_quickly_is_not_hedged():
-    policy, target = await warmed(hedge=Hedge(min_samples=10, quantile=0.999))
+async def test_a_first_attempt_that_fails_quickly_is_not_hedged(clock):
+    policy, target = await warmed(clock)
     target.script = [ConnectionError("down")]
     with pytest.raises(ConnectionError):
         await policy.call(target)
-    assert policy.statistics().extras.hedge.won == 0
+    assert policy.statistics().extras.hedge.started == 0
 
 
-async def test_a_second_attempt_that_fails_leaves_the_first_its_chance():
-    policy, target = await warmed()
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_a_second_attempt_that_fails_leaves_the_first_its_chance(clock, turns):
+    policy, target = await warmed(clock)
     release = asyncio.Event()
 
     async def slow_then_down():
@@ -93,32 +105,34 @@ async def test_a_second_attempt_that_fails_leaves_the_first_its_chance():
             await release.wait()
             return "first"
         release.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
         raise ConnectionError("second")
 
-    assert await policy.call(slow_then_down) == "first"
+    assert await (await started(clock, policy, slow_then_down)) == "first"
     assert target.calls == 2
 
 
-async def test_the_budget_bounds_second_attempts():
-    policy, target = await warmed(hedge=Hedge(min_samples=10, budget=0.0))
-    for _ in range(30):
+async def test_the_budget_bounds_second_attempts(clock):
+    policy, target = await warmed(clock, hedge=Hedge(min_samples=10, budget=0.0))
+    while not policy.statistics().extras.hedge.denied:
         target.script = ["hang", "second"]
-        try:
-            async with asyncio.timeout(0.05):
-                await policy.call(target)
-        except TimeoutError:
-            break
+        task = await started(clock, policy, target)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        if not task.done():
+            task.cancel()
     hedge = policy.statistics().extras.hedge
+    await asyncio.wait([task])
     assert 10 <= hedge.started <= 12
-    assert hedge.denied == 1
 
 
-async def test_cancelling_the_call_cancels_both_attempts():
-    policy, target = await warmed()
+async def test_cancelling_the_call_cancels_both_attempts(clock):
+    policy, target = await warmed(clock)
     target.script = ["hang", "hang"]
-    task = asyncio.ensure_future(policy.call(target))
+    task = await started(clock, policy, target)
     while target.calls < 2:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
     assert (task.cancelled(), target.cancelled) == (True, 2)

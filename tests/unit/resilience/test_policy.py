@@ -181,11 +181,6 @@ async def test_the_decorator_keeps_name_and_signature(quick_clock):
     assert policy.statistics().calls == 1
 
 
-def test_the_decorator_refuses_a_sync_function(clock):
-    with pytest.raises(InvalidArgumentError, match="async functions"):
-        Policy("p", clock=clock)(lambda: 1)
-
-
 @pytest.mark.parametrize("turns", range(12))
 async def test_cancelled_anywhere_a_policy_keeps_nothing(clock, turns):
     policy = everything(clock)
