@@ -176,7 +176,7 @@ class _Retried(_Base):
 class _Limited(_Base):
     """A limit of time, perhaps a breaker and retries."""
 
-    __slots__ = ("_deadline_s", "_due", "_is_real", "_loop", "_rate", "_reach", "_thread", "_timeout", "_wheel")
+    __slots__ = ("_deadline_s", "_due", "_is_same", "_loop", "_now", "_rate", "_reach", "_thread", "_timeout", "_wheel")
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -184,8 +184,9 @@ class _Limited(_Base):
         self._timeout = parts.timeout
         self._reach: float = parts.timeout.seconds
         self._deadline_s = math.inf if parts.deadline_s is None else parts.deadline_s
-        # The wheel runs on real time; on a clock for tests the time is looked at twice.
-        self._is_real = self._monotonic is monotonic
+        self._now: Callable[[], float] = monotonic
+        # Whether the clock tells the time of the wheel, which is that of the loop, so that one look is enough.
+        self._is_same = False
         self._loop: AbstractEventLoop | None = None
         self._thread = 0
         self._wheel: Wheel
@@ -203,7 +204,7 @@ class _Limited(_Base):
         cancels_before = task.cancelling()
         started = self._monotonic()
         ends_at = started + self._deadline_s
-        step = ((started if self._is_real else monotonic()) + self._reach) * self._rate // 1.0
+        step = ((started if self._is_same else self._now()) + self._reach) * self._rate // 1.0
         try:
             due = self._due[step]
         except KeyError:
@@ -242,6 +243,8 @@ class _Limited(_Base):
         loop = get_running_loop()
         self._wheel = Wheel(loop, self._reach)
         self._rate, self._due = self._wheel.rate, self._wheel.due
+        self._now = self._wheel.now
+        self._is_same = self._now is self._monotonic
         self._loop, self._thread = loop, get_ident()
         task = current_task(loop)
         assert task is not None

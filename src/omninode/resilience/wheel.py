@@ -7,6 +7,7 @@ dictionary, ending it a removal. A timer is never early, and late by at most a s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -30,22 +31,24 @@ class Wheel:
     To end it pop the entry; when it is gone already, the timer has fired and the task was cancelled once for it.
     """
 
-    __slots__ = ("due", "loop", "rate")
+    __slots__ = ("due", "loop", "now", "rate")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self.loop = loop
+        # The time of the loop, which sets the timers. The usual loops tell monotonic time, through one more call.
+        is_usual = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
+        self.now: Callable[[], float] = monotonic if is_usual else loop.time
         length = min(_COARSEST_STEP_S, max(_FINEST_STEP_S, seconds / _STEPS))
         self.rate = 1.0 / max(length, seconds / _MOST_STEPS)
         self.due: dict[float, _Due] = {}
 
     def step(self, seconds: float) -> float:
         """The number of the step in which `seconds` from now lies; it fires when that step ends."""
-        return (monotonic() + seconds) * self.rate // 1.0
+        return (self.now() + seconds) * self.rate // 1.0
 
     def begin(self, step: float) -> _Due:
         """An empty step, with its timer."""
-        # In the terms of our own clock: that of the loop may have another zero.
-        self.loop.call_later((step + 1.0) / self.rate - monotonic(), self._fire, step)
+        self.loop.call_later((step + 1.0) / self.rate - self.now(), self._fire, step)
         due = self.due[step] = {}
         return due
 
