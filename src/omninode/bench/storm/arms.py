@@ -14,17 +14,20 @@ from omninode.core.usage import Usage
 from omninode.providers.http import HttpClient
 from omninode.providers.messages import ChatAnswer, ChatRequest, Message
 from omninode.providers.provider import AnswerStream
+from omninode.resilience.budget import BudgetConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
 from omninode.resilience.detector import Consecutive
+from omninode.resilience.parking import Park
 from omninode.resilience.policy import Policy
 from omninode.resilience.schedule import RetryConfig
+from omninode.resilience.soft import SoftTimeout
 from omninode.routing.deployment import DeploymentConfig, RouterSettings
 from omninode.routing.router import Router, RouterParts
 
-__all__ = ["ARMS", "NONE", "SHIPPED", "Attempting", "Calling", "Place", "opened"]
+__all__ = ["ARMS", "DOCUMENT", "NONE", "RECOMMENDED", "RETRIES", "SHIPPED", "Attempting", "Calling", "Place", "opened"]
 
-NONE, RETRIES, DOCUMENT, SHIPPED = "none", "retry x3", "document", "shipped"
-ARMS = (NONE, RETRIES, DOCUMENT, SHIPPED)
+NONE, RETRIES, DOCUMENT, RECOMMENDED, SHIPPED = "none", "retry x3", "document", "recommended", "shipped"
+ARMS = (NONE, RETRIES, DOCUMENT, RECOMMENDED, SHIPPED)
 
 Attempting = Callable[[], Awaitable[object]]
 """One attempt at one backend."""
@@ -47,23 +50,53 @@ class Place:
     seed: int
 
 
-def _document() -> RouterSettings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """What stands around the attempts: the settings of the router, and the parts of a policy it does not have."""
+
+    settings: RouterSettings
+    park: Park | None = None
+    soft_timeout: SoftTimeout | None = None
+
+
+def _document() -> _Way:
     # Written out, because what is shipped may be another default one day.
-    return RouterSettings(
-        retry=RetryConfig(max_retries=3, base_delay=0.1, max_delay=10.0, backoff_multiplier=2.0, jitter=True),
-        breaker=CircuitBreakerConfig(
-            timeout_seconds=30.0, success_threshold=2, half_open_max_calls=1, detector=Consecutive(5)
-        ),
-        longest_park_s=0.0,
+    return _Way(
+        settings=RouterSettings(
+            retry=RetryConfig(max_retries=3, base_delay=0.1, max_delay=10.0, backoff_multiplier=2.0, jitter=True),
+            breaker=CircuitBreakerConfig(
+                timeout_seconds=30.0, success_threshold=2, half_open_max_calls=1, detector=Consecutive(5)
+            ),
+            longest_park_s=0.0,
+        )
     )
+
+
+def _recommended() -> _Way:
+    """The parts that the manual of `resilience` recommends, each with its defaults, and more retries on a budget."""
+    return _Way(
+        settings=RouterSettings(
+            retry=RetryConfig(max_retries=5, base_delay=0.2, budget=BudgetConfig()),
+            breaker=CircuitBreakerConfig.sequential(),
+        ),
+        park=Park(),
+        soft_timeout=SoftTimeout(),
+    )
+
+
+def _shipped() -> _Way:
+    return _Way(settings=RouterSettings())
+
+
+_WAYS: Mapping[str, Callable[[], _Way]] = {DOCUMENT: _document, RECOMMENDED: _recommended, SHIPPED: _shipped}
 
 
 def opened(arm: str, place: Place) -> Calling:
     """A fresh way of calling, which has seen nothing yet."""
     if arm in _BARE:
         return _bare(place, _BARE[arm])
-    settings = _document() if arm == DOCUMENT else RouterSettings()
-    return _guarded(place, settings) if len(place.attempts) == 1 else _routed(place, settings)
+    way = _WAYS[arm]()
+    return _guarded(place, way) if len(place.attempts) == 1 else _routed(place, way.settings)
 
 
 _BARE: Mapping[str, RetryConfig | None] = {NONE: None, RETRIES: RetryConfig(max_retries=3)}
@@ -94,15 +127,17 @@ def _bare(place: Place, retry: RetryConfig | None) -> Calling:
     return in_turn
 
 
-def _guarded(place: Place, settings: RouterSettings) -> Calling:
+def _guarded(place: Place, way: _Way) -> Calling:
     """One backend behind one policy."""
     patience, attempt = place.trouble.patience, place.attempts[0]
     policy = Policy(
         "backend-0",
         deadline_s=patience.deadline_s,
         attempt_timeout_s=patience.attempt_s,
-        retry=settings.retry,
-        breaker=settings.breaker,
+        retry=way.settings.retry,
+        breaker=way.settings.breaker,
+        park=way.park,
+        soft_timeout=way.soft_timeout,
         clock=place.clock,
     )
     return lambda: policy.call(attempt)

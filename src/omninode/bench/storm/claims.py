@@ -16,9 +16,10 @@ __all__ = ["Tallies", "figures", "table"]
 
 
 class Tallies:
-    """The tallies of all trials, by trouble and arm, in the order of their seeds."""
+    """The tallies of all trials, by trouble and arm, in the order of their seeds; `ours` is the arm that is judged."""
 
-    def __init__(self, tallies: Sequence[Tally]) -> None:
+    def __init__(self, tallies: Sequence[Tally], *, ours: str = SHIPPED) -> None:
+        self._ours = ours
         self._by: dict[tuple[str, str], list[Tally]] = {}
         for tally in sorted(tallies, key=lambda tally: tally.seed):
             self._by.setdefault((tally.trouble, tally.arm), []).append(tally)
@@ -28,12 +29,16 @@ class Tallies:
         return self._by.get((trouble, arm), [])
 
     def has(self, trouble: str) -> bool:
-        """Whether the shipped arm and the one without a policy were both put through `trouble`."""
-        return bool(self.of(trouble, SHIPPED) and self.of(trouble, NONE))
+        """Whether our arm and the one without a policy were both put through `trouble`."""
+        return bool(self.ours(trouble) and self.of(trouble, NONE))
+
+    def ours(self, trouble: str) -> Sequence[Tally]:
+        """Those of our arm."""
+        return self.of(trouble, self._ours)
 
     def paired(self, trouble: str, worth: Callable[[Tally, Tally], float]) -> list[float]:
-        """`worth(shipped, none)` for each seed."""
-        return [worth(ours, bare) for ours, bare in zip(self.of(trouble, SHIPPED), self.of(trouble, NONE), strict=True)]
+        """`worth(ours, none)` for each seed."""
+        return [worth(ours, bare) for ours, bare in zip(self.ours(trouble), self.of(trouble, NONE), strict=True)]
 
 
 def figures(tallies: Tallies, troubles: Sequence[Trouble]) -> list[Figure]:
@@ -114,7 +119,7 @@ def _alternate(tallies: Tallies, claim: str) -> list[Figure]:
             cut = tallies.paired(name, lambda ours, bare: 100.0 * (1 - ours.failed / max(1, bare.failed)))
             found.append(_figure(f"{claim} user failures cut, {name}", cut, "%", at_least(99)))
     if tallies.has("hang, 2 backends"):
-        found_ours = tallies.of("hang, 2 backends", SHIPPED)
+        found_ours = tallies.ours("hang, 2 backends")
         ratios = [tally.window_p99_s / tally.before_p99_s for tally in found_ours if tally.before_p99_s]
         found.append(_figure(f"{claim} p99 while one hangs / before", ratios, "x", at_most(2)))
     if tallies.has("1 of 3 slow"):
@@ -129,18 +134,18 @@ _COST: Mapping[str, float] = {"permanent 20%": 1.5, "permanent 30%": 1.5, "outag
 
 def _transient(tallies: Tallies, claim: str) -> list[Figure]:
     found = [
-        _figure(f"{claim} success, {name}", _success(tallies.of(name, SHIPPED)), "%", at_least(bound))
+        _figure(f"{claim} success, {name}", _success(tallies.ours(name)), "%", at_least(bound))
         for name, bound in _SUCCESS.items()
         if tallies.has(name)
     ]
     for name in ("bursts 0.5 s", "bursts 2 s", "bursts 5 s"):
         if tallies.has(name):
-            saved = [100.0 * (1 - tally.savable_failed / max(1, tally.savable)) for tally in tallies.of(name, SHIPPED)]
+            saved = [100.0 * (1 - tally.savable_failed / max(1, tally.savable)) for tally in tallies.ours(name)]
             found.append(_figure(f"{claim} savable calls saved, {name}", saved, "%", at_least(96), takes_worst=True))
     found += [
         _figure(
             f"{claim} attempts per call, {name}",
-            [tally.amplification for tally in tallies.of(name, SHIPPED)],
+            [tally.amplification for tally in tallies.ours(name)],
             "x",
             at_most(bound),
         )
@@ -148,10 +153,10 @@ def _transient(tallies: Tallies, claim: str) -> list[Figure]:
         if tallies.has(name)
     ]
     if tallies.has("outage 8 s"):
-        failed = [tally.failed_share for tally in tallies.of("outage 8 s", SHIPPED)]
+        failed = [tally.failed_share for tally in tallies.ours("outage 8 s")]
         found.append(_figure(f"{claim} failed, outage 8 s", failed, "%", at_most(0.5)))
     if tallies.has("overload"):
-        back = [tally.back_after_s for tally in tallies.of("overload", SHIPPED)]
+        back = [tally.back_after_s for tally in tallies.ours("overload")]
         found.append(_figure(f"{claim} back at 99% after the overload", back, "s", at_most(5), takes_worst=True))
     return found
 
