@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.concurrency import cancel_and_wait
+from omninode.core.errors import RefusedError
 from omninode.core.events import EventSink, MetricRecorded
 from omninode.resilience.called import called
 from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
@@ -158,6 +159,9 @@ class Hedging:
                 return ended[-1]
 
     def _is_final(self, error: BaseException | None) -> bool:
+        if isinstance(error, RefusedError):
+            # We did not let the second through; that says nothing about the first, which may be the probe itself.
+            return False
         return error is None or outcome_of(self._classify, error) not in FAILURES
 
     def _takes_token(self) -> bool:

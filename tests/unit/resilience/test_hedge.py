@@ -94,6 +94,24 @@ async def test_a_first_attempt_that_fails_quickly_is_not_hedged(clock):
     assert policy.statistics().extras.hedge.started == 0
 
 
+async def test_a_second_attempt_that_the_breaker_refuses_leaves_the_first_its_chance(clock):
+    policy, _ = await warmed(clock)
+    policy.breaker.open()
+    clock.advance(60.0)
+    release = asyncio.Event()
+
+    async def probe():
+        await release.wait()
+        return "probed"
+
+    task = await started(clock, policy, probe)
+    for _ in range(8):
+        await asyncio.sleep(0)
+    assert policy.statistics().breaker.rejected == 1
+    release.set()
+    assert await task == "probed"
+
+
 @pytest.mark.parametrize("turns", [0, 1])
 async def test_a_second_attempt_that_fails_leaves_the_first_its_chance(clock, turns):
     policy, target = await warmed(clock)
