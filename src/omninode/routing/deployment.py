@@ -23,6 +23,7 @@ from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.pricing import ModelPrice
 from omninode.providers.provider import Provider
 from omninode.resilience.breaker import CircuitBreaker
+from omninode.resilience.budget import BudgetConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
 from omninode.resilience.policy import CallOutcome, Policy
 from omninode.resilience.retry import RetryManager
@@ -115,16 +116,20 @@ class RouterSettings:
     """How the router protects calls; one breaker, one retry manager and one bulkhead per deployment are made of it.
 
     Args:
-        retry: when an attempt is repeated on the same deployment.
-        breaker: when a deployment is given a break.
+        retry: when an attempt is repeated on the same deployment. The default repeats five times, as far as the
+            deployment's successes pay for it.
+        breaker: when a deployment is given a break. The default is the sequential test, see
+            `CircuitBreakerConfig.sequential`.
         max_queue: callers that may wait for a place at one deployment.
         hasty_wait_s: the longest Retry-After waited for while another deployment could answer instead.
         longest_park_s: the longest wait, within the caller's deadline, for a break to end when every deployment of
             the role has one. 0 refuses at once.
     """
 
-    retry: RetryConfig = field(default_factory=RetryConfig)
-    breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
+    retry: RetryConfig = field(
+        default_factory=lambda: RetryConfig(max_retries=5, base_delay=0.2, budget=BudgetConfig(start=20.0))
+    )
+    breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig.sequential)
     max_queue: int = 1_000
     hasty_wait_s: float = 1.0
     longest_park_s: float = 10.0

@@ -23,6 +23,11 @@ from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEnt
 __all__ = ["SettingLine", "Settings", "load_settings"]
 
 CONFIG_FILE = "omninode.toml"
+# The document's breaker and retries have defaults of their own, which hold as soon as one of their group is set. With
+# none set we ship better ones: see `routing.deployment.RouterSettings`.
+_BREAKER = frozenset({"breaker_failure_threshold", "breaker_timeout_s", "breaker_success_threshold"})
+_RETRY = frozenset({"retry_max_retries", "retry_base_delay_s", "retry_max_delay_s", "retry_backoff_multiplier"})
+_SHIPPED = "(shipped policy)"
 
 
 def _setting(default: Any, env: str, toml: str, doc: str, **bounds: Any) -> Any:
@@ -178,13 +183,26 @@ class Settings(BaseModel):
         """`default`, `environment NAME` or the path of the file, for the field `name`."""
         return _origin(name, _environment(), _read_file(self.config_path())[1])
 
+    @property
+    def describes_breaker(self) -> bool:
+        """Whether any of the CIRCUIT_BREAKER_ settings was given; otherwise the shipped breaker is used."""
+        return not _BREAKER.isdisjoint(self.model_fields_set)
+
+    @property
+    def describes_retry(self) -> bool:
+        """Whether any of the RETRY_ settings was given; otherwise the shipped retries are used."""
+        return not _RETRY.isdisjoint(self.model_fields_set)
+
+    def _is_shipped(self, name: str) -> bool:
+        return (name in _BREAKER and not self.describes_breaker) or (name in _RETRY and not self.describes_retry)
+
     def lines(self) -> tuple[SettingLine, ...]:
         """Every single setting as it may be shown: secrets masked, with its origin."""
         environment, flat = _environment(), _read_file(self.config_path())[1]
         return tuple(
             SettingLine(
                 variable=str(_extra(info)["env"]),
-                value=_shown(getattr(self, name)),
+                value=_SHIPPED if self._is_shipped(name) else _shown(getattr(self, name)),
                 origin=_origin(name, environment, flat),
             )
             for name, info in type(self).model_fields.items()

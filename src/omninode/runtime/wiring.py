@@ -51,7 +51,9 @@ _RETRIEVAL_TTL_S = 300.0
 
 
 def breaker_config(settings: Settings) -> CircuitBreakerConfig:
-    """The breaker that the CIRCUIT_BREAKER_ variables describe."""
+    """The breaker that the CIRCUIT_BREAKER_ variables describe; the shipped one when none of them is set."""
+    if not settings.describes_breaker:
+        return RouterSettings().breaker
     return CircuitBreakerConfig(
         failure_threshold=settings.breaker_failure_threshold,
         timeout_seconds=settings.breaker_timeout_s,
@@ -60,7 +62,9 @@ def breaker_config(settings: Settings) -> CircuitBreakerConfig:
 
 
 def retry_config(settings: Settings) -> RetryConfig:
-    """The retries that the RETRY_ variables describe."""
+    """The retries that the RETRY_ variables describe; the shipped ones when none of them is set."""
+    if not settings.describes_retry:
+        return RouterSettings().retry
     return RetryConfig(
         max_retries=settings.retry_max_retries,
         base_delay=settings.retry_base_delay_s,

@@ -8,8 +8,10 @@ import pytest
 
 from omninode.core.errors import ConfigurationError
 from omninode.providers.http import HttpClient
+from omninode.routing.deployment import RouterSettings
 from omninode.runtime.models import find_deployments
 from omninode.runtime.settings import Settings, load_settings
+from omninode.runtime.wiring import breaker_config, retry_config
 
 pytestmark = pytest.mark.unit
 
@@ -135,3 +137,28 @@ def test_a_named_file_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("OMNINODE_CONFIG", "/nowhere/omninode.toml")
     with pytest.raises(ConfigurationError, match="does not exist"):
         load_settings()
+
+
+def test_without_a_breaker_or_retry_setting_the_shipped_policy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = RouterSettings()
+    assert breaker_config(load_settings()) == shipped.breaker
+    assert retry_config(load_settings()) == shipped.retry
+    assert {line.variable for line in load_settings().lines() if line.value == "(shipped policy)"} == {
+        "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
+        "CIRCUIT_BREAKER_TIMEOUT_SECONDS",
+        "CIRCUIT_BREAKER_SUCCESS_THRESHOLD",
+        "RETRY_MAX_RETRIES",
+        "RETRY_BASE_DELAY",
+        "RETRY_MAX_DELAY",
+        "RETRY_BACKOFF_MULTIPLIER",
+    }
+
+
+def test_one_setting_of_a_group_brings_the_documents_defaults_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRCUIT_BREAKER_TIMEOUT_SECONDS", "7")
+    monkeypatch.setenv("RETRY_BASE_DELAY", "0.5")
+    settings = load_settings()
+    breaker, retry = breaker_config(settings), retry_config(settings)
+    assert (breaker.failure_threshold, breaker.timeout_seconds, breaker.success_threshold) == (5, 7.0, 2)
+    assert breaker.detector is None
+    assert (retry.max_retries, retry.base_delay, retry.max_delay) == (3, 0.5, 10.0)
