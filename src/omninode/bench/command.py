@@ -16,7 +16,7 @@ from omninode.bench.scenarios import ALL
 from omninode.bench.surroundings import Surroundings
 from omninode.core.errors import InvalidArgumentError
 
-__all__ = ["PlainScreen", "Screen", "chosen", "measure_all", "run_bench", "when_run"]
+__all__ = ["PlainScreen", "Screen", "chosen", "measure_all", "real_ones", "run_bench", "when_run"]
 
 
 class Screen(Protocol):
@@ -71,6 +71,13 @@ def chosen(names: Sequence[str]) -> tuple[Scenario, ...]:
     if unknown:
         raise InvalidArgumentError(f"no scenario is called {unknown[0]!r}; there are {', '.join(sorted(known))}")
     return tuple(scenario for scenario in ALL if scenario.name in names or not (names or scenario.on_request))
+
+
+def real_ones(names: Sequence[str]) -> list[str]:
+    """`names`, each of a simulation that is also there with real waits in place of it; those alone without names."""
+    known = {scenario.name for scenario in ALL}
+    asked = names or [scenario.name for scenario in ALL if f"{scenario.name}-real" in known]
+    return [f"{name}-real" if f"{name}-real" in known else name for name in asked]
 
 
 async def measure_all(
@@ -142,7 +149,7 @@ class PlainScreen:
 
 def when_run(scenario: Scenario) -> str:
     """What to add to the name of a scenario that does not run by itself."""
-    return " (runs when named)" if scenario.on_request else ""
+    return " (on request)" if scenario.on_request else ""
 
 
 def _say(line: str) -> None:

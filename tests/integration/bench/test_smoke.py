@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from omninode.bench.command import chosen, measure_all
 from omninode.bench.loopback import Loopback, Reply
 from omninode.bench.measure import interleave
-from omninode.bench.scenarios import gathering, resilience, retry
+from omninode.bench.scenarios import gathering, resilience, resilience_real, retry
+from omninode.bench.storm.spans import Span, always
 from omninode.bench.storm.trial import Job, run_job
 from omninode.bench.surroundings import Surroundings
 from omninode.context.sources.http import HttpRetrieval
@@ -65,6 +67,16 @@ async def test_the_overhead_scenario_runs_to_its_end_with_little_effort() -> Non
 async def test_trials_in_processes_of_their_own_come_to_the_same() -> None:
     job = Job(trouble="calm", arm="none", seed=1)
     assert await resilience._tried([job, job]) == [await asyncio.to_thread(run_job, job)] * 2
+
+
+async def test_a_real_trial_counts_at_its_server_what_the_callers_met() -> None:
+    short = replace(resilience_real.TROUBLES[0], length_s=1.0, window_s=(0.0, 1.0), rate_per_s=40.0)
+    down = replace(short, courses=(always(Span(error_rate=1.0)),))
+    tallies = {tally.arm: tally for tally in await resilience_real._seed(1, [down])}
+    bare = tallies["none"]
+    assert bare.calls == bare.attempts == bare.bad == bare.failed > 10
+    assert 0 < tallies["shipped"].bad < bare.bad
+    assert {tally.calls for tally in tallies.values()} == {bare.calls}
 
 
 async def test_the_batch_arms_leave_the_same_rows(database) -> None:

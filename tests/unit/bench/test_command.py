@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 def test_every_scenario_states_its_claim_its_arms_and_its_limit() -> None:
     assert [entry.name for entry in ALL] == [
         "gathering", "quorum", "batch", "breaker", "retry", "context", "analytics", "pipeline", "start",
-        "resilience", "overhead",
+        "resilience", "resilience-real", "overhead",
     ]  # fmt: skip
     assert all(entry.claim and entry.compared and entry.limit for entry in ALL)
 
@@ -31,6 +31,13 @@ def test_names_choose_and_an_unknown_one_is_refused_with_those_there_are() -> No
     assert command.chosen([]) == tuple(entry for entry in ALL if not entry.on_request)
     with pytest.raises(InvalidArgumentError, match=r"'speed'; there are analytics, batch"):
         command.chosen(["speed"])
+
+
+def test_real_stands_for_the_simulation_that_was_named() -> None:
+    assert command.real_ones(["resilience", "retry"]) == ["resilience-real", "retry"]
+    assert command.real_ones([]) == ["resilience-real"]
+    shown = CliRunner().invoke(app, ["bench", "resilience", "--real", "--list"], catch_exceptions=False).output
+    assert shown.split("\n")[1].startswith("resilience-real")
 
 
 async def test_listing_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +67,7 @@ def test_the_command_lists_every_scenario_and_marks_those_on_request() -> None:
     result = CliRunner().invoke(app, ["bench", "--list"], catch_exceptions=False)
     assert result.exit_code == 0
     assert all(entry.name in result.output for entry in ALL)
-    assert " ".join(result.output.split()).count("(runs when named)") == sum(entry.on_request for entry in ALL) > 0
+    assert result.output.count("(on request)") == sum(entry.on_request for entry in ALL) > 0
 
 
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--strict"], 1)])

@@ -13,6 +13,7 @@ from omninode.bench.scenarios import (
     pipeline,
     quorum,
     resilience,
+    resilience_real,
     retry,
     start,
 )
@@ -21,5 +22,18 @@ __all__ = ["ALL"]
 
 ALL: tuple[Scenario, ...] = tuple(
     module.SCENARIO
-    for module in (gathering, quorum, batch, breaker, retry, context, analytics, pipeline, start, resilience, overhead)
+    for module in (
+        gathering,
+        quorum,
+        batch,
+        breaker,
+        retry,
+        context,
+        analytics,
+        pipeline,
+        start,
+        resilience,
+        resilience_real,
+        overhead,
+    )
 )

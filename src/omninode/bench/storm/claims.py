@@ -12,7 +12,7 @@ from omninode.bench.storm.arms import ARMS, NONE, SHIPPED
 from omninode.bench.storm.trial import Tally
 from omninode.bench.storm.troubles import Trouble
 
-__all__ = ["Tallies", "figures", "table"]
+__all__ = ["Tallies", "bad_cut", "failed_cut", "figures", "points_added", "table"]
 
 
 class Tallies:
@@ -92,21 +92,32 @@ def _figure(
 
 def _wasted(tallies: Tallies, claim: str) -> list[Figure]:
     return [
-        _figure(f"{claim} wasted attempts cut, {name}", tallies.paired(name, _bad_cut), "%", at_least(95))
+        _figure(f"{claim} wasted attempts cut, {name}", tallies.paired(name, bad_cut), "%", at_least(95))
         for name in ("outage 60 s", "hang 60 s")
         if tallies.has(name)
     ]
 
 
-def _bad_cut(ours: Tally, bare: Tally) -> float:
+def bad_cut(ours: Tally, bare: Tally) -> float:
+    """The share of wasted attempts that were spared, in percent."""
     return 100.0 * (1 - ours.bad / max(1, bare.bad))
+
+
+def points_added(ours: Tally, bare: Tally) -> float:
+    """Points of percent of all calls that fail more than without a policy; below zero fewer fail."""
+    return ours.failed_share - bare.failed_share
+
+
+def failed_cut(ours: Tally, bare: Tally) -> float:
+    """The share of failures that users were spared, in percent."""
+    return 100.0 * (1 - ours.failed / max(1, bare.failed))
 
 
 def _harm(tallies: Tallies, troubles: Sequence[Trouble]) -> list[Figure]:
     found = []
     for trouble in troubles:
         if tallies.has(trouble.name):
-            points = tallies.paired(trouble.name, lambda ours, bare: ours.failed_share - bare.failed_share)
+            points = tallies.paired(trouble.name, points_added)
             target = at_most(2) if trouble.is_claimed else None
             found.append(_figure(f"A2 failures added, {trouble.name}", points, "pts", target, takes_worst=True))
     return found
@@ -116,7 +127,7 @@ def _alternate(tallies: Tallies, claim: str) -> list[Figure]:
     found = []
     for name in ("outage, 2 backends", "hang, 2 backends"):
         if tallies.has(name):
-            cut = tallies.paired(name, lambda ours, bare: 100.0 * (1 - ours.failed / max(1, bare.failed)))
+            cut = tallies.paired(name, failed_cut)
             found.append(_figure(f"{claim} user failures cut, {name}", cut, "%", at_least(99)))
     if tallies.has("hang, 2 backends"):
         found_ours = tallies.ours("hang, 2 backends")
