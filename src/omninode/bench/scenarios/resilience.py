@@ -47,12 +47,12 @@ async def _run(room: Surroundings) -> Findings:
         notes=(
             (
                 "50 calls/s (overload 70), healthy answers lognormal around 0.1 s, 5 s per attempt, 15 s per call; shares "
-                "are of all calls of a trial: faults last 60 s of 80, 8 of 35, 30 of 42 (brownouts), 15 of 60 (overload), 20 of 35 (outage, 2 backends)"
+                "are of all calls of a trial: faults last 60 s of 75, 8 of 35, 30 of 42 (brownouts), 15 of 48 (overload), 20 of 35 (outage, 2 backends)"
             ),
             (
                 "arms: none (times only), retry x3, the document's breaker (5 in a row, 30 s) with its retries, the "
-                "recommended parts (sequential breaker, parking, soft timeout, 5 retries on a budget), and what is shipped, "
-                "RouterSettings() for every trouble; those between on the first seeds only"
+                "recommended parts of a policy (sequential breaker, parking, soft timeout, 5 retries on a budget), and what is "
+                "shipped, the router with RouterSettings() for every trouble; those between on the first seeds only"
             ),
             (
                 "A2 compares shipped with none on the same arrivals and faults, worst seed; a permanent 60% is shown, not "

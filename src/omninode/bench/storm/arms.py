@@ -1,4 +1,4 @@
-"""The ways of calling that are compared. The shipped one is `RouterSettings()`, the one place its defaults stand."""
+"""The ways of calling that are compared. The shipped one is a router with `RouterSettings()`, where its defaults stand."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ def opened(arm: str, place: Place) -> Calling:
     if arm in _BARE:
         return _bare(place, _BARE[arm])
     way = _WAYS[arm]()
-    return _guarded(place, way) if len(place.attempts) == 1 else _routed(place, way.settings)
+    # What is shipped is the router with all it does; the other ways are those of a policy used on its own.
+    is_routed = arm == SHIPPED or len(place.attempts) > 1
+    return _routed(place, way.settings) if is_routed else _guarded(place, way)
 
 
 _BARE: Mapping[str, RetryConfig | None] = {NONE: None, RETRIES: RetryConfig(max_retries=3)}

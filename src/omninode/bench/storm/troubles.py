@@ -45,7 +45,7 @@ def _window(name: str, span: Span, *, lasts_s: float, length_s: float, others: t
 def _constant(rate: float, *, is_claimed: bool = True) -> Trouble:
     course = always(Span(error_rate=rate))
     return Trouble(
-        name=f"permanent {rate:.0%}", courses=(course,), length_s=30.0, window_s=(0.0, 30.0), is_claimed=is_claimed
+        name=f"permanent {rate:.0%}", courses=(course,), length_s=24.0, window_s=(0.0, 24.0), is_claimed=is_claimed
     )
 
 
@@ -61,7 +61,7 @@ def _bursts(mean_s: float, *, every_s: float, length_s: float) -> Trouble:
 def _overload() -> Trouble:
     """Seventy calls a second for a backend that serves 100, and 30 for fifteen seconds."""
     course = during(10.0, 25.0, Span(capacity=30.0), otherwise=Span(capacity=100.0))
-    return Trouble(name="overload", courses=(course,), length_s=60.0, window_s=(10.0, 25.0), rate_per_s=70.0)
+    return Trouble(name="overload", courses=(course,), length_s=48.0, window_s=(10.0, 25.0), rate_per_s=70.0)
 
 
 _DOWN, _HANGS = Span(error_rate=1.0), Span(hangs=True)
@@ -70,8 +70,8 @@ _BROWNOUTS = (0.2, 0.4, 0.6)
 
 ALL_TROUBLES: tuple[Trouble, ...] = (
     Trouble(name="calm", courses=(_FINE,), length_s=20.0, window_s=(0.0, 20.0)),
-    _window("outage 60 s", _DOWN, lasts_s=60.0, length_s=80.0),
-    _window("hang 60 s", _HANGS, lasts_s=60.0, length_s=80.0),
+    _window("outage 60 s", _DOWN, lasts_s=60.0, length_s=75.0),
+    _window("hang 60 s", _HANGS, lasts_s=60.0, length_s=75.0),
     _window("outage 8 s", _DOWN, lasts_s=8.0, length_s=35.0),
     *(_window(f"brownout {rate:.0%}", Span(error_rate=rate), lasts_s=30.0, length_s=42.0) for rate in _BROWNOUTS),
     _constant(0.2),
@@ -79,11 +79,11 @@ ALL_TROUBLES: tuple[Trouble, ...] = (
     _constant(0.5),
     _constant(0.6, is_claimed=False),
     _bursts(0.5, every_s=5.0, length_s=40.0),
-    _bursts(2.0, every_s=20.0, length_s=60.0),
+    _bursts(2.0, every_s=20.0, length_s=50.0),
     _bursts(5.0, every_s=60.0, length_s=100.0),
     _overload(),
     _window("outage, 2 backends", _DOWN, lasts_s=20.0, length_s=35.0, others=(_FINE,)),
-    _window("hang, 2 backends", _HANGS, lasts_s=60.0, length_s=80.0, others=(_FINE,)),
+    _window("hang, 2 backends", _HANGS, lasts_s=60.0, length_s=75.0, others=(_FINE,)),
     Trouble(
         name="1 of 3 slow",
         courses=(always(Span(slowness=10.0)), _FINE, _FINE),
