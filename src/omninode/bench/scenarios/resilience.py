@@ -46,7 +46,7 @@ async def _run(room: Surroundings) -> Findings:
         table=table(tallies, ALL_TROUBLES),
         notes=(
             (
-                "50 calls/s (overload 70), healthy answers lognormal around 0.1 s, 5 s per attempt, 15 s per call; shares "
+                "40 calls/s (overload 70), healthy answers lognormal around 0.1 s, 5 s per attempt, 15 s per call; shares "
                 "are of all calls of a trial: faults last 60 s of 75, 8 of 35, 30 of 42 (brownouts), 15 of 48 (overload), 20 of 35 (outage, 2 backends)"
             ),
             (

@@ -30,7 +30,7 @@ class Trouble:
     courses: tuple[Course, ...]
     length_s: float
     window_s: tuple[float, float]
-    rate_per_s: float = 50.0
+    rate_per_s: float = 40.0
     patience: Patience = Patience()
     bare: Literal["first", "in turn"] = "first"
     is_claimed: bool = True
