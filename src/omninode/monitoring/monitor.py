@@ -69,7 +69,7 @@ class PerformanceMonitor:
     """Times phases and agents, and tells rates, response times and what a run measured.
 
     Without sink and database it belongs to the open runtime, or to one opened by its first awaited call
-    (`core.ambient`). `is_enabled=False` measures for the report but emits nothing. Safe to use from many tasks at once.
+    (`core.ambient`); with a `NullSink` it measures and tells nobody. Safe to use from many tasks at once.
     """
 
     def __init__(
@@ -79,12 +79,10 @@ class PerformanceMonitor:
         clock: Clock | None = None,
         *,
         max_runs: int = 256,
-        is_enabled: bool = True,
     ) -> None:
         self._sink = sink
         self._database = database
         self._clock = clock or SystemClock()
-        self._is_enabled = is_enabled
         self._book = RunBook(max_runs=max_runs)
         self._window = LiveWindow(clock=self._clock)
         self._tracked: OrderedDict[tuple[UUID, str], OpenPhase] = OrderedDict()
@@ -214,7 +212,7 @@ class PerformanceMonitor:
 
     async def _join(self) -> None:
         """See to it that there is a runtime to belong to, where nothing else was passed."""
-        if self._is_enabled and self._sink is None and self._database is None:
+        if self._sink is None and self._database is None:
             await ambient.runtime()
 
     def _run_id(self, run_id: UUID | str | None) -> UUID:
@@ -226,7 +224,7 @@ class PerformanceMonitor:
     def _opened(self, run_id: UUID, name: str, metadata: Labels | None, *, is_announced: bool = True) -> OpenPhase:
         if not name:
             raise InvalidArgumentError("a phase needs a name, such as 'context_gathering'")
-        if is_announced and self._is_enabled:
+        if is_announced:
             self._target().emit(PhaseStarted(run_id=run_id, phase=name))
         return OpenPhase(
             run_id=run_id,
@@ -261,8 +259,6 @@ class PerformanceMonitor:
 
     def _emit(self, event: Event) -> None:
         self._note(event)
-        if not self._is_enabled:
-            return
         while len(self._own) >= _MAX_OWN:
             self._own.popitem(last=False)
         self._own[event.id] = None

@@ -61,6 +61,7 @@ class Install:
                     check=False,
                     cwd="/",
                     env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+                    # Typeshed wants each keyword spelled out; these three are there together or not at all.
                     **who,  # type: ignore[call-overload]
                 )
             except subprocess.TimeoutExpired as error:

@@ -75,14 +75,17 @@ def _is_ready(values: Sequence[object], column: Column) -> bool:
         return types <= {str} and column.max_length is None and _is_clean_text(values)
     if column.type in _INTEGERS:
         limit = _INTEGERS[column.type]
+        # The set of types has just been checked, which narrows the values for us and not for the type checker.
         return types <= {int} and all(value is None or -limit <= value < limit for value in values)  # type: ignore[operator]
     if column.type == "timestamptz":
+        # As above: they are datetimes or None.
         return types <= {datetime} and all(value is None or value.tzinfo is not None for value in values)  # type: ignore[attr-defined]
     ready = _READY.get(column.type)
     return ready is not None and types <= ready
 
 
 def _is_clean_text(values: Sequence[object]) -> bool:
+    # The caller has checked that they are str or None.
     joined = "".join(value for value in values if value is not None)  # type: ignore[misc]
     try:
         joined.encode()

@@ -185,11 +185,10 @@ async def test_the_oldest_run_is_forgotten_when_memory_is_full():
     assert monitor.statistics().forgotten_runs == 1
 
 
-async def test_a_disabled_monitor_measures_but_emits_nothing(sink):
-    monitor = PerformanceMonitor(sink=sink, is_enabled=False)
+async def test_a_monitor_that_tells_nobody_still_measures():
+    monitor = PerformanceMonitor(NullSink())
     async with monitor.phase("r", "reporting"):
         pass
-    assert sink.events == []
     assert (await monitor.get_performance_metrics("r")).phase_ms.keys() == {"reporting"}
 
 
