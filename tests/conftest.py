@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import pytest
 
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import Database, connect
+from omninode.storage.connection import connect
+from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.migrate import migrate
 

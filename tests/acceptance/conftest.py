@@ -30,7 +30,8 @@ from omninode.runtime.runtime import Runtime, open_runtime
 from omninode.simulation.profile import DEFAULT_PROFILES
 from omninode.simulation.server import SimulatedModels
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import Database, connect
+from omninode.storage.connection import connect
+from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.migrate import migrate
 

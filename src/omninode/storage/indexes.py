@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from omninode.storage.catalog import quoted
 from omninode.storage.config import PoolConfig
-from omninode.storage.database import connect
+from omninode.storage.connection import connect
 from omninode.storage.failures import translated
 from omninode.storage.session import Session
 

@@ -22,7 +22,7 @@ from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline
 from omninode.core.errors import DefectError, MigrationError
 from omninode.storage.config import PoolConfig
-from omninode.storage.database import connect
+from omninode.storage.connection import connect
 from omninode.storage.failures import translated
 from omninode.storage.session import Session
 

@@ -9,7 +9,7 @@ import pytest
 from omninode.analytics.period import Period
 from omninode.core.ids import uuid7
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import connect
+from omninode.storage.connection import connect
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 Insert = Callable[..., Awaitable[None]]

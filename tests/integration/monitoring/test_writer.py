@@ -28,7 +28,8 @@ from omninode.core.events import (
 from omninode.monitoring.monitor import PerformanceMonitor
 from omninode.monitoring.writer import EventWriter
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import Database, connect
+from omninode.storage.connection import connect
+from omninode.storage.database import Database
 from omninode.storage.flusher import SpoolFlusher
 from omninode.storage.spool import Spool
 from omninode.telemetry.bus import EventBus

@@ -17,8 +17,10 @@ import pytest
 from tests.integration.server import history
 
 from omninode.server import Access, BreakerView, SettingView, SpoolView, run
+from omninode.storage.codecs import prepare_codecs
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import Database, connect, prepare_codecs
+from omninode.storage.connection import connect
+from omninode.storage.database import Database
 from omninode.telemetry.bus import EventBus
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import connect
+from omninode.storage.connection import connect
 from omninode.storage.queries import Queries
 
 pytestmark = [pytest.mark.integration, pytest.mark.performance]

@@ -19,7 +19,8 @@ from omninode.core.errors import (
     PoolExhaustedError,
 )
 from omninode.storage.config import ConnectionConfig, PoolConfig
-from omninode.storage.database import Database, connect
+from omninode.storage.connection import connect
+from omninode.storage.database import Database
 
 pytestmark = pytest.mark.integration
 

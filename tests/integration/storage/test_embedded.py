@@ -17,7 +17,8 @@ import pytest
 from omninode.core.concurrency import cancel_and_wait
 from omninode.core.errors import ConfigurationError
 from omninode.storage.config import ConnectionConfig
-from omninode.storage.database import Database, connect
+from omninode.storage.connection import connect
+from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.install import SYSTEM_ROOT, find_install
 

@@ -15,7 +15,8 @@ import pytest
 from omninode.core.deadline import Deadline
 from omninode.core.ids import uuid7
 from omninode.storage.config import PoolConfig
-from omninode.storage.database import Database, connect
+from omninode.storage.connection import connect
+from omninode.storage.database import Database
 from omninode.storage.flusher import FlusherConfig, SpoolFlusher
 from omninode.storage.spool import Spool, SpoolConfig
 

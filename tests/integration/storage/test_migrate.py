@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from omninode.core.errors import MigrationError
-from omninode.storage.database import Database, connect
+from omninode.storage.connection import connect
+from omninode.storage.database import Database
 from omninode.storage.migrate import Migration, migrate, migration_status, packaged_migrations
 
 pytestmark = pytest.mark.integration

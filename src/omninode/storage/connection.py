@@ -1,0 +1,49 @@
+"""One connection: what the driver is told when it makes one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from omninode.storage.codecs import prepare_codecs
+from omninode.storage.config import ConnectionConfig, PoolConfig
+from omninode.storage.failures import connecting
+
+if TYPE_CHECKING:
+    from omninode.storage.session import Row
+
+__all__ = ["connect", "connect_arguments"]
+
+
+def connect_arguments(config: ConnectionConfig, pool: PoolConfig) -> dict[str, Any]:
+    """What the driver needs to connect. Any: it is the driver's own list of keywords."""
+    arguments: dict[str, Any] = {
+        "host": config.host,
+        "port": config.port,
+        "user": config.user,
+        "password": config.password,
+        "database": config.database,
+        "timeout": pool.connect_timeout_s,
+        "command_timeout": pool.statement_timeout_s + 5.0,
+        "statement_cache_size": 0 if pool.is_behind_pooler else 200,
+    }
+    if not config.is_socket:
+        arguments["ssl"] = config.ssl_mode
+    if not pool.is_behind_pooler:
+        arguments["server_settings"] = {
+            "application_name": "omninode",
+            "statement_timeout": str(round(pool.statement_timeout_s * 1000)),
+            "lock_timeout": str(round(pool.lock_timeout_s * 1000)),
+            "idle_in_transaction_session_timeout": "60000",
+            "timezone": "UTC",
+        }
+    return arguments
+
+
+async def connect(config: ConnectionConfig, *, pool: PoolConfig | None = None) -> asyncpg.Connection[Row]:
+    """One connection of its own, outside the pool, for migrations and tools; the caller closes it."""
+    with connecting(config):
+        connection: asyncpg.Connection[Row] = await asyncpg.connect(**connect_arguments(config, pool or PoolConfig()))
+        await prepare_codecs(connection)
+    return connection
