@@ -1,48 +1,31 @@
-"""From the spool into the tables, exactly once.
+"""From the spool into the tables, for as long as the process lives: batch after batch, and what dead processes left.
 
-A batch and the note of how far it brings its spool (`ingest_offset`) are one transaction. When the outcome of a
-commit is unknown, the next try finds the note moved or not moved, and knows. Rows the database refuses are set aside
-in `dead_letters`; a database that is away is tried again, with jitter, for as long as it takes.
+How one batch gets in exactly once is in `delivery`. A database that is away is tried again, with jitter, for as long
+as it takes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
-
-import orjson
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.concurrency import cancel_and_wait
 from omninode.core.deadline import Deadline
-from omninode.core.errors import BatchDataError, DatabaseError, OmniNodeError
-from omninode.storage.batch import BadRow, Operation, Plan, plan_write, write_isolating
-from omninode.storage.catalog import Catalog
-from omninode.storage.dead_letters import bury
+from omninode.core.errors import OmniNodeError
+from omninode.storage.delivery import Delivery, Source, TableRule
+from omninode.storage.orphans import OrphanSpool, orphans
 from omninode.storage.segment import Record
-from omninode.storage.spool import OrphanSpool, Spool, orphans, parse_label
+from omninode.storage.spool import Spool
 
 if TYPE_CHECKING:
     from omninode.storage.database import Database
-    from omninode.storage.session import Session
 
-__all__ = ["DEFAULT_RULES", "FlusherConfig", "FlusherStatistics", "SpoolFlusher", "TableRule"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableRule:
-    """How the rows of a table are written."""
-
-    operation: Operation = Operation.INSERT
-    keys: tuple[str, ...] = ()
-
-
-# A run is told when it starts and again when it ends; everything else is told once.
-DEFAULT_RULES: Mapping[str, TableRule] = {"runs": TableRule(operation=Operation.UPSERT, keys=("id",))}
+__all__ = ["FlusherConfig", "FlusherStatistics", "SpoolFlusher"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +53,6 @@ class FlusherStatistics:
     last_error: str | None
 
 
-class _Source(Protocol):
-    spool_id: UUID
-    position: int
-
-    def take(self, *, rows: int, size: int) -> list[Record]: ...
-
-    def release(self, number: int) -> None: ...
-
-
 class SpoolFlusher:
     """Writes one process's spool, and those of dead processes in the same directory.
 
@@ -100,10 +74,9 @@ class SpoolFlusher:
         self._after_adoption = after_adoption
         self._spool = spool
         self._database = database
-        self._rules = DEFAULT_RULES if rules is None else rules
         self._config = config or FlusherConfig()
         self._clock = clock or SystemClock()
-        self._catalog = Catalog()
+        self._delivery = Delivery(database, rules=rules, clock=self._clock)
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -203,7 +176,7 @@ class SpoolFlusher:
         ceiling = min(self._config.longest_wait_s, self._config.interval_s * 2 ** min(self._failures_in_a_row, 16))
         return self._random.uniform(self._config.interval_s / 2, ceiling)
 
-    async def _step(self, source: _Source) -> bool:
+    async def _step(self, source: Source) -> bool:
         """Write the next batch; whether anything was written. A failure is counted, and the batch stays."""
         async with self._turn:
             records = source.take(rows=self._config.batch_rows, size=self._config.batch_bytes)
@@ -222,68 +195,12 @@ class SpoolFlusher:
         self._failures_in_a_row += 1
         self._last_error = f"{type(error).__name__}: {error}"
 
-    async def _write(self, source: _Source, records: Sequence[Record]) -> None:
-        last = records[-1].number
-        async with self._database.transaction(doing="spool flush") as session:
-            stored = await self._advance(session, source, last)
-            dead = await self._write_groups(session, records) if stored is None else 0
-        if stored is None:
-            stored = last
-        count = sum(1 for record in records if record.number <= stored)
-        self._written += count - dead
-        self._dead += dead
+    async def _write(self, source: Source, records: Sequence[Record]) -> None:
+        is_last_try = self._failures_in_a_row >= self._config.patience
+        delivered = await self._delivery.write(source, records, is_last_try=is_last_try)
+        self._written += delivered.written
+        self._dead += delivered.dead
         self._batches += 1
-        source.release(stored)
-
-    @staticmethod
-    async def _advance(session: Session, source: _Source, last: int) -> int | None:
-        """Move the note to `last`; None when that is done, or where it stands when it is not where we thought."""
-        if await session.execute("spool.advance", source.spool_id, source.position, last):
-            return None
-        # This spool never began, or an earlier try was committed after all.
-        stored: int = await session.fetchval("spool.begin", source.spool_id, source.position)
-        if stored != source.position:
-            return stored
-        await session.execute("spool.advance", source.spool_id, source.position, last)
-        return None
-
-    async def _write_groups(self, session: Session, records: Sequence[Record]) -> int:
-        dead = 0
-        for label, rows in _grouped(records, self._is_ordered):
-            table, key = parse_label(label)
-            dead += await self._write_group(session, table, self._rule(table, key), rows)
-        return dead
-
-    def _rule(self, table: str, key: str | None) -> TableRule:
-        if key is not None:
-            return TableRule(operation=Operation.UPSERT, keys=(key,))
-        return self._rules.get(table, TableRule())
-
-    def _is_ordered(self, label: str) -> bool:
-        return self._rule(*parse_label(label)).operation is not Operation.INSERT
-
-    async def _write_group(
-        self, session: Session, table: str, rule: TableRule, rows: Sequence[Mapping[str, object]]
-    ) -> int:
-        """Write rows of one table with the same columns; how many had to be set aside."""
-        try:
-            plan = await self._plan(session, table, rule, rows)
-            _, bad = await write_isolating(session, plan, rows)
-        except (BatchDataError, DatabaseError) as error:
-            is_hopeless = isinstance(error, BatchDataError) or self._failures_in_a_row >= self._config.patience
-            if error.retryable or not is_hopeless:
-                raise
-            # The table is not there, has lost a column, or may not be written: none of these rows can go in.
-            bad = [BadRow(index=index, error=error.message, sqlstate=_state(error)) for index in range(len(rows))]
-        await bury(session, bad, rows, table=table, operation=rule.operation, now=self._clock.now())
-        return len(bad)
-
-    async def _plan(self, session: Session, table: str, rule: TableRule, rows: Sequence[Mapping[str, object]]) -> Plan:
-        try:
-            return plan_write(await self._catalog.table(session, table), rule.operation, rows, keys=rule.keys)
-        except BatchDataError:
-            self._catalog.forget(table)  # it may have been changed since it was read
-            return plan_write(await self._catalog.table(session, table), rule.operation, rows, keys=rule.keys)
 
     async def _adopt(self) -> None:
         """Write what dead processes left."""
@@ -315,28 +232,3 @@ class SpoolFlusher:
             await self._database.execute("spool.forget", spool_id)
         except OmniNodeError as error:
             self._last_error = f"{type(error).__name__}: {error}"  # one row too many in ingest_offset, no more
-
-
-def _grouped(
-    records: Iterable[Record], is_ordered: Callable[[str], bool]
-) -> list[tuple[str, list[Mapping[str, object]]]]:
-    """Rows by label and columns. Where order matters, rows of a label are only joined with their neighbours."""
-    groups: list[tuple[str, list[Mapping[str, object]]]] = []
-    open_groups: dict[tuple[str, tuple[str, ...]], list[Mapping[str, object]]] = {}
-    latest: dict[str, tuple[str, ...]] = {}
-    for record in records:
-        row = orjson.loads(record.data)
-        columns = tuple(row)
-        if is_ordered(record.label) and latest.get(record.label, columns) != columns:
-            open_groups.pop((record.label, latest[record.label]), None)
-        latest[record.label] = columns
-        group = open_groups.get((record.label, columns))
-        if group is None:
-            group = open_groups[record.label, columns] = []
-            groups.append((record.label, group))
-        group.append(row)
-    return groups
-
-
-def _state(error: OmniNodeError) -> str | None:
-    return getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Record", "SegmentLog"]
+__all__ = ["Record", "SegmentLog", "label_of", "parse_label"]
 
 _HEAD = struct.Struct(">II")
 _SUFFIX = ".seg"
@@ -33,6 +33,17 @@ class Record:
     def size(self) -> int:
         """Bytes on disk."""
         return _HEAD.size + 1 + len(self.label.encode()) + len(self.data)
+
+
+def label_of(table: str, key: str | None) -> str:
+    """How a record names its table and, for rows that replace earlier ones, their key."""
+    return table if key is None else f"{table}?{key}"
+
+
+def parse_label(label: str) -> tuple[str, str | None]:
+    """The table and the key of a label."""
+    table, separator, key = label.partition("?")
+    return table, key if separator else None
 
 
 class SegmentLog:

@@ -16,18 +16,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import orjson
 
 from omninode.core.errors import ConfigurationError, InvalidArgumentError
 from omninode.storage.dead_letters import storable
 from omninode.storage.lease import FileLock
-from omninode.storage.segment import Record, SegmentLog
+from omninode.storage.orphans import LOCK, remove_spool
+from omninode.storage.segment import Record, SegmentLog, label_of
 
-__all__ = ["UNREADABLE", "OrphanSpool", "Spool", "SpoolConfig", "SpoolStatistics", "label_of", "orphans", "parse_label"]
+__all__ = ["UNREADABLE", "Spool", "SpoolConfig", "SpoolStatistics"]
 
-_LOCK = "lock"
 # Under this name `dropped` counts rows that were taken and could not be read back from the disk.
 UNREADABLE = "(unreadable)"
 _DISK_RETRY_S = 1.0
@@ -60,17 +60,6 @@ class SpoolStatistics:
     disk_error: str | None
 
 
-def label_of(table: str, key: str | None) -> str:
-    """How a record names its table and, for rows that replace earlier ones, their key."""
-    return table if key is None else f"{table}?{key}"
-
-
-def parse_label(label: str) -> tuple[str, str | None]:
-    """The table and the key of a label."""
-    table, separator, key = label.partition("?")
-    return table, key if separator else None
-
-
 class Spool:
     """The rows of this process. Safe to use from any thread; nothing here waits for anything but the file system."""
 
@@ -80,7 +69,7 @@ class Spool:
         self.position = 0
         self._config = config or SpoolConfig()
         self._log = SegmentLog(self.root / self.spool_id.hex, segment_bytes=self._config.segment_bytes)
-        self._owner = FileLock(self._log.directory / _LOCK)
+        self._owner = FileLock(self._log.directory / LOCK)
         self._memory: deque[Record] = deque()
         self._memory_bytes = 0
         self._next = 1
@@ -155,7 +144,7 @@ class Spool:
             self._log.close()
             if self._owner.is_held:
                 if self.waiting == 0:
-                    _remove(self._log, self._owner)
+                    remove_spool(self._log, self._owner)
                 else:
                     self._owner.release()
 
@@ -208,63 +197,6 @@ class Spool:
         self._memory.append(record)
         self._memory_bytes += record.size
         return True
-
-
-class OrphanSpool:
-    """What a dead process left: read and written like a `Spool`, then removed."""
-
-    def __init__(self, directory: Path, owner: FileLock) -> None:
-        self.spool_id = UUID(hex=directory.name)
-        self._log = SegmentLog(directory)
-        self._owner = owner
-        self._log.measure()
-        first = self._log.first_number()
-        self.position = 0 if first is None else first - 1
-
-    def take(self, *, rows: int, size: int) -> list[Record]:
-        """The next rows to write."""
-        return self._log.read(self.position + 1, rows=rows, size=size)
-
-    def release(self, number: int) -> None:
-        """Forget the rows up to `number`."""
-        self.position = max(self.position, number)
-        self._log.trim(self.position)
-
-    def remove(self) -> None:
-        """Remove the directory; all of it is in the database."""
-        _remove(self._log, self._owner)
-
-    def leave(self) -> None:
-        """Give it up as it is; another may take it."""
-        self._owner.release()
-
-
-def orphans(root: Path, *, limit: int = 100) -> Iterator[OrphanSpool]:
-    """The spools below `root` whose process is dead; each is ours until it is removed or left."""
-    if not root.is_dir():
-        return
-    for directory in sorted(root.iterdir())[:limit]:
-        if not directory.is_dir() or not _is_spool_name(directory.name):
-            continue
-        owner = FileLock(directory / _LOCK)
-        try:
-            is_orphan = owner.try_acquire()
-        except OSError:
-            continue  # it has just been removed, or is another user's
-        if is_orphan:
-            yield OrphanSpool(directory, owner)
-
-
-def _is_spool_name(name: str) -> bool:
-    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)
-
-
-def _remove(log: SegmentLog, owner: FileLock) -> None:
-    with suppress(OSError):
-        log.remove()
-    owner.release(remove=True)
-    with suppress(OSError):
-        log.directory.rmdir()
 
 
 def _within(records: deque[Record], rows: int, size: int) -> Iterator[Record]:

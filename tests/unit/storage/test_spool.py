@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from omninode.core.errors import InvalidArgumentError
+from omninode.storage.orphans import orphans
 from omninode.storage.segment import Record, SegmentLog
-from omninode.storage.spool import UNREADABLE, Spool, SpoolConfig, orphans
+from omninode.storage.spool import UNREADABLE, Spool, SpoolConfig
 
 pytestmark = pytest.mark.unit
 
