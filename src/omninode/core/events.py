@@ -249,13 +249,17 @@ class RetryScheduled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerChanged(Event):
-    """A breaker moved from one state to another (names of `CircuitState`, in lower case)."""
+    """A breaker moved from one state to another (names of `CircuitState`, in lower case).
+
+    `refused` is how many calls it refused since its last such event; none of them has an event of its own.
+    """
 
     breaker: str
     before: str
     after: str
     reason: str
     generation: int
+    refused: int = 0
     retry_after_s: float | None = None
 
 

@@ -263,6 +263,7 @@ def _breaker(event: BreakerChanged) -> tuple[str, Row]:
         "after": event.after,
         "reason": event.reason,
         "generation": event.generation,
+        "refused": event.refused,
         "retry_after_s": event.retry_after_s,
     }
     return _metric(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from omninode.resilience.breaker import CircuitBreaker, Permit
 from omninode.resilience.budget import BudgetConfig, RetryBudget
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
-from omninode.resilience.chaos import ChaosConfig
+from omninode.resilience.chaos import ChaosConfig, ChaosStatistics
 from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig, CircuitState
 from omninode.resilience.classify import Outcome, classify, is_retryable
 from omninode.resilience.detector import Consecutive, Sequential
-from omninode.resilience.fallback import Fallback
+from omninode.resilience.fallback import Fallback, FallbackStatistics
 from omninode.resilience.hedge import Hedge, HedgeStatistics
-from omninode.resilience.limiter import Adaptive, Aimd, Gradient2
+from omninode.resilience.limiter import Adaptive, Aimd, Gradient2, LimitStatistics
 from omninode.resilience.parking import Park, ParkingStatistics
 from omninode.resilience.policy import CallOutcome, Policy, PolicyStatistics
 from omninode.resilience.rate import Rate, RateStatistics
@@ -20,10 +20,10 @@ from omninode.resilience.registry import BreakerRegistry, call_with_breaker
 from omninode.resilience.retry import RetryManager, RetryStatistics, execute_with_retry
 from omninode.resilience.schedule import CallRecord, RetryConfig
 from omninode.resilience.snapshot import BreakerSnapshot, RetrySnapshot, StateStore, StoredState
-from omninode.resilience.soft import SoftTimeout
+from omninode.resilience.soft import SoftTimeout, SoftTimeoutStatistics
 from omninode.resilience.state import KeeperStatistics, StateKeeper
-from omninode.resilience.throttle import Throttle
-from omninode.resilience.timeout import AttemptTimeout
+from omninode.resilience.throttle import Throttle, ThrottleStatistics
+from omninode.resilience.timeout import AttemptTimeout, TimeoutStatistics
 
 __all__ = [
     "Adaptive",
@@ -40,16 +40,19 @@ __all__ = [
     "CallOutcome",
     "CallRecord",
     "ChaosConfig",
+    "ChaosStatistics",
     "CircuitBreaker",
     "CircuitBreakerConfig",
     "CircuitState",
     "Consecutive",
     "FailureRate",
     "Fallback",
+    "FallbackStatistics",
     "Gradient2",
     "Hedge",
     "HedgeStatistics",
     "KeeperStatistics",
+    "LimitStatistics",
     "Outcome",
     "Park",
     "ParkingStatistics",
@@ -66,10 +69,13 @@ __all__ = [
     "Sequential",
     "SlowCallRate",
     "SoftTimeout",
+    "SoftTimeoutStatistics",
     "StateKeeper",
     "StateStore",
     "StoredState",
     "Throttle",
+    "ThrottleStatistics",
+    "TimeoutStatistics",
     "call_with_breaker",
     "classify",
     "execute_with_retry",

@@ -79,6 +79,7 @@ class _Counts:
     rejected: int = 0
     stale: int = 0
     openings: int = 0
+    told: int = 0
 
 
 @dataclass(slots=True)
@@ -328,6 +329,8 @@ class CircuitBreaker:
             self._break = None
         if before is not state and self._sink is not None:
             scope = current.scope()
+            refused = self._counts.rejected - self._counts.told
+            self._counts.told = self._counts.rejected
             self._sink.emit(
                 BreakerChanged(
                     run_id=scope.run_id,
@@ -337,6 +340,7 @@ class CircuitBreaker:
                     after=state.value,
                     reason=reason,
                     generation=self._generation,
+                    refused=refused,
                     retry_after_s=self.retry_after_s if state is CircuitState.OPEN else None,
                 )
             )

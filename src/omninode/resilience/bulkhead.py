@@ -15,8 +15,11 @@ from types import CoroutineType
 from typing import ParamSpec, TypeVar
 
 from omninode.core import current
+from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import BulkheadFullError, DeadlineExceededError, DefectError
+from omninode.core.events import EventSink
 from omninode.resilience.ranges import require_count, require_seconds
+from omninode.resilience.telling import Spell
 
 __all__ = ["Bulkhead", "BulkheadConfig", "BulkheadStatistics"]
 
@@ -59,11 +62,20 @@ class BulkheadStatistics:
 
 
 class Bulkhead:
-    """At most `max_concurrent` calls at once to the target called `name`."""
+    """At most `max_concurrent` calls at once to the target called `name`; `part` is what its events call it."""
 
-    def __init__(self, name: str, config: BulkheadConfig | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: BulkheadConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        sink: EventSink | None = None,
+        part: str = "bulkhead",
+    ) -> None:
         self.name = name
         self.config = config or BulkheadConfig()
+        self._spell = Spell(sink, clock or SystemClock(), metric="rejected_count", name=name, part=part)
         # A free permit means that nobody waits: `release` hands a permit on while anybody does.
         # After it was made smaller it may be below zero, until enough calls have ended.
         self._size = self._free = self.config.max_concurrent
@@ -96,6 +108,7 @@ class Bulkhead:
             return
         if len(self._waiting) >= self.config.max_queue:
             self._rejected += 1
+            self._spell.strike()
             raise BulkheadFullError(
                 f"bulkhead {self.name!r}: all {self._size} permits are taken and "
                 f"{len(self._waiting)} callers wait; send less at once or raise max_concurrent or max_queue"
@@ -138,6 +151,8 @@ class Bulkhead:
     def _take(self) -> None:
         self._free -= 1
         self._admitted += 1
+        if self._spell.is_on:
+            self._spell.ease()
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
@@ -176,4 +191,5 @@ class Bulkhead:
     def _expire(self, waiter: asyncio.Future[None], error: Exception) -> None:
         if not waiter.done():
             self._timed_out += 1
+            self._spell.strike()
             waiter.set_exception(error)

@@ -9,10 +9,12 @@ from typing import ParamSpec, TypeVar
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import InvalidArgumentError
+from omninode.core.events import EventSink
 from omninode.resilience.called import called
 from omninode.resilience.ranges import require_seconds, require_share
+from omninode.resilience.telling import Spell
 
-__all__ = ["Chaos", "ChaosConfig"]
+__all__ = ["Chaos", "ChaosConfig", "ChaosStatistics"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,24 +58,59 @@ class ChaosConfig:
             raise InvalidArgumentError("ChaosConfig: errors, hangs and delays make more than 1 together; lower one")
 
 
-class Chaos:
-    """Troubles calls; `injected` counts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChaosStatistics:
+    """What trouble was made since the part was."""
 
-    def __init__(self, config: ChaosConfig, *, clock: Clock | None = None) -> None:
+    attempts: int
+    """Attempts that came by while it was switched on."""
+    errors: int
+    hangs: int
+    delays: int
+
+    @property
+    def injected(self) -> int:
+        """Attempts that met trouble of any kind."""
+        return self.errors + self.hangs + self.delays
+
+
+class Chaos:
+    """Troubles calls of the policy called `name`."""
+
+    def __init__(
+        self, config: ChaosConfig, *, name: str = "", clock: Clock | None = None, sink: EventSink | None = None
+    ) -> None:
         self.config = config
         self._clock = clock or SystemClock()
         self._random = random.Random(config.seed)  # noqa: S311 - repeatable on purpose
-        self.injected = 0
+        self._spell = Spell(sink, self._clock, metric="chaos_count", name=name, part="chaos")
+        self._attempts = self._errors = self._hangs = self._delays = 0
 
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `func(*args, **kwargs)` returns, unless trouble was drawn for it."""
-        config = self.config
-        if config.is_enabled():
-            drawn = self._random.random()
-            if drawn < config.errors + config.hangs + config.delays:
-                self.injected += 1
-                if drawn < config.errors:
-                    raise config.error()
-                is_hang = drawn < config.errors + config.hangs
-                await self._clock.sleep(_LONG_S if is_hang else config.delay_s)
+        if self.config.is_enabled():
+            await self._trouble()
         return await called(func, *args, **kwargs)
+
+    def statistics(self) -> ChaosStatistics:
+        """What it has done so far."""
+        return ChaosStatistics(attempts=self._attempts, errors=self._errors, hangs=self._hangs, delays=self._delays)
+
+    async def _trouble(self) -> None:
+        config = self.config
+        self._attempts += 1
+        drawn = self._random.random()
+        if drawn >= config.errors + config.hangs + config.delays:
+            if self._spell.is_on:
+                self._spell.ease()
+            return
+        self._spell.strike()
+        if drawn < config.errors:
+            self._errors += 1
+            raise config.error()
+        if drawn < config.errors + config.hangs:
+            self._hangs += 1
+            await self._clock.sleep(_LONG_S)
+        else:
+            self._delays += 1
+            await self._clock.sleep(config.delay_s)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead
+from omninode.resilience.fallback import Fallback
 from omninode.resilience.schedule import RetryConfig
 from omninode.resilience.stack import Stack
 
-__all__ = ["breaker_line", "bulkhead_line", "explained", "retry_line"]
+__all__ = ["breaker_line", "bulkhead_line", "explained", "fallback_line", "retry_line"]
 
 _ORDER = (
     "fallback", "deadline", "park", "bulkhead", "retry", "hedge", "throttle", "rate", "limit", "breaker",
@@ -19,6 +20,13 @@ def explained(own: dict[str, str], stack: Stack) -> str:
     """One numbered line per part; `own` has those of the usual parts, empty for one that is missing."""
     lines = [own[part] if part in own else stack.explain(part) for part in _ORDER]
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, lines), 1))
+
+
+def fallback_line(fallback: Fallback | None) -> str:
+    """What it answers for."""
+    if fallback is None:
+        return ""
+    return f"fallback: {fallback.label!r} answers for faults, refusals and passed deadlines"
 
 
 def bulkhead_line(bulkhead: Bulkhead | None) -> str:

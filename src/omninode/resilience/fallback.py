@@ -7,13 +7,24 @@ key, a refused request, a bug) is shown to the caller instead: served over, it w
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from omninode.core.errors import DeadlineExceededError, InvalidArgumentError, RefusedError
 from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
 
-__all__ = ["Fallback"]
+__all__ = ["Fallback", "FallbackStatistics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackStatistics:
+    """What a fallback has done since it was made."""
+
+    label: str
+    served: int
+    failed: int
+    """Calls for which the fallback failed as well."""
 
 
 class Fallback:
@@ -34,6 +45,10 @@ class Fallback:
     def answers_for(self, error: Exception) -> bool:
         """Whether this is an error to be served over."""
         return isinstance(error, RefusedError | DeadlineExceededError) or outcome_of(self._classify, error) in FAILURES
+
+    def statistics(self) -> FallbackStatistics:
+        """What it has done so far."""
+        return FallbackStatistics(label=self.label, served=self.served, failed=self.failed)
 
     # Any: see `__init__`.
     async def serve(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -14,12 +14,14 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import InvalidArgumentError
-from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
+from omninode.core.events import EventSink
+from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
 from omninode.resilience.called import called
 from omninode.resilience.classify import Classifier, Outcome, classify, outcome_of
 from omninode.resilience.ranges import require_count
+from omninode.resilience.telling import Level
 
-__all__ = ["Adaptive", "AdaptiveLimit", "Aimd", "Gradient2", "LimitRule"]
+__all__ = ["Adaptive", "AdaptiveLimit", "Aimd", "Gradient2", "LimitRule", "LimitStatistics"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,18 +108,53 @@ class Adaptive:
             raise InvalidArgumentError(f"Adaptive: start is {self.start}, above max_limit {self.max_limit}; lower it")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStatistics:
+    """Where a limit stands, and what it has done since it was made."""
+
+    name: str
+    limit: float
+    """Calls at once, before rounding down."""
+    running: int
+    waiting: int
+    most_waiting: int
+    admitted: int
+    rejected: int
+    timed_out: int
+    shrunk: int
+    """Calls after which the limit was lower than before."""
+
+
 class AdaptiveLimit:
-    """A bulkhead whose width follows how the calls end. Waits and raises as `Bulkhead` does."""
+    """A bulkhead whose width follows how the calls end. Waits and raises as `Bulkhead` does.
+
+    Emits `MetricRecorded` named `concurrency_limit` whenever the limit has moved by a tenth.
+    """
 
     def __init__(
-        self, name: str, config: Adaptive | None = None, *, clock: Clock | None = None, classify: Classifier = classify
+        self,
+        name: str,
+        config: Adaptive | None = None,
+        *,
+        clock: Clock | None = None,
+        sink: EventSink | None = None,
+        classify: Classifier = classify,
     ) -> None:
         self.name = name
         self.config = config or Adaptive()
         self._clock = clock or SystemClock()
         self._classify = classify
-        self._learned = Learned(limit=float(self.config.start))
-        self._places = Bulkhead(name, BulkheadConfig(max_concurrent=self.config.start, max_queue=self.config.max_queue))
+        start = float(self.config.start)
+        self._learned = Learned(limit=start)
+        self._places = Bulkhead(
+            name,
+            BulkheadConfig(max_concurrent=self.config.start, max_queue=self.config.max_queue),
+            clock=clock,
+            sink=sink,
+            part="limit",
+        )
+        self._level = Level(sink, metric="concurrency_limit", name=name, part="limit", step=0.1, start=start)
+        self._shrunk = 0
 
     @property
     def limit(self) -> float:
@@ -140,9 +177,20 @@ class AdaptiveLimit:
         finally:
             self._places.release()
 
-    def statistics(self) -> BulkheadStatistics:
-        """How full it is, and what it has done."""
-        return self._places.statistics()
+    def statistics(self) -> LimitStatistics:
+        """Where it stands, how full it is, and what it has done."""
+        places = self._places.statistics()
+        return LimitStatistics(
+            name=self.name,
+            limit=self._learned.limit,
+            running=places.running,
+            waiting=places.waiting,
+            most_waiting=places.most_waiting,
+            admitted=places.admitted,
+            rejected=places.rejected,
+            timed_out=places.timed_out,
+            shrunk=self._shrunk,
+        )
 
     def _sampled(self, value: object, took_s: float) -> float:
         assert self.config.sample is not None
@@ -156,5 +204,11 @@ class AdaptiveLimit:
         limit = self.config.rule.after(
             self._learned, outcome, sample_s=sample_s, running=running, now=self._clock.monotonic()
         )
-        self._learned.limit = min(float(self.config.max_limit), max(float(self.config.min_limit), limit))
-        self._places.resize(int(self._learned.limit))
+        before = self._learned.limit
+        after = min(float(self.config.max_limit), max(float(self.config.min_limit), limit))
+        if after == before:
+            return
+        self._learned.limit = after
+        self._shrunk += after < before
+        self._places.resize(int(after))
+        self._level.moved(after)

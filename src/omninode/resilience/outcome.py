@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from omninode.resilience.bulkhead import BulkheadStatistics
+from omninode.resilience.chaos import ChaosStatistics
 from omninode.resilience.circuit import BreakerStatistics
+from omninode.resilience.fallback import FallbackStatistics
+from omninode.resilience.hedge import HedgeStatistics
+from omninode.resilience.limiter import LimitStatistics
+from omninode.resilience.parking import ParkingStatistics
+from omninode.resilience.rate import RateStatistics
 from omninode.resilience.retry import RetryStatistics
-from omninode.resilience.stack import ExtrasStatistics
+from omninode.resilience.soft import SoftTimeoutStatistics
+from omninode.resilience.throttle import ThrottleStatistics
+from omninode.resilience.timeout import TimeoutStatistics
 
 __all__ = ["CallOutcome", "PolicyStatistics", "Tally"]
 
@@ -51,9 +59,17 @@ class PolicyStatistics:
     degraded: int
     cancelled: int
     retry: RetryStatistics
-    breaker: BreakerStatistics | None
-    bulkhead: BulkheadStatistics | None
-    extras: ExtrasStatistics
+    attempt_timeout: TimeoutStatistics
+    breaker: BreakerStatistics | None = None
+    bulkhead: BulkheadStatistics | None = None
+    fallback: FallbackStatistics | None = None
+    parking: ParkingStatistics | None = None
+    hedge: HedgeStatistics | None = None
+    throttle: ThrottleStatistics | None = None
+    rate: RateStatistics | None = None
+    limit: LimitStatistics | None = None
+    soft_timeout: SoftTimeoutStatistics | None = None
+    chaos: ChaosStatistics | None = None
 
 
 @dataclass(slots=True)

@@ -12,37 +12,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from threading import Lock
 from typing import Any, ParamSpec, TypeVar, cast
 
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline, within
-from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink, MetricRecorded
-from omninode.resilience.blocking import Blocking
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
 from omninode.resilience.chaos import ChaosConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
+from omninode.resilience.composition import Settings, composed
 from omninode.resilience.decorator import awaited, blocking, kind_of, streamed
-from omninode.resilience.explain import breaker_line, bulkhead_line, explained, retry_line
 from omninode.resilience.fallback import Fallback
 from omninode.resilience.frame import Frame, Parts, Unfinished, compiled
 from omninode.resilience.guard import permitted
 from omninode.resilience.hedge import Hedge
 from omninode.resilience.limiter import Adaptive
-from omninode.resilience.outcome import CallOutcome, PolicyStatistics, Tally
+from omninode.resilience.outcome import CallOutcome, PolicyStatistics
 from omninode.resilience.parking import Park
-from omninode.resilience.ranges import require_seconds
 from omninode.resilience.rate import Rate
-from omninode.resilience.retry import RetryManager
 from omninode.resilience.schedule import CallRecord, RetryConfig
 from omninode.resilience.soft import SoftTimeout
-from omninode.resilience.stack import Extras, Part, Stack, configured
-from omninode.resilience.streaming import Streaming
+from omninode.resilience.stack import Extras, Part, configured
 from omninode.resilience.throttle import Throttle
-from omninode.resilience.timeout import AttemptTimeout
 
 __all__ = ["CallOutcome", "Policy", "PolicyStatistics"]
 
@@ -92,56 +85,46 @@ class Policy:
         clock: Clock | None = None,
         sink: EventSink | None = None,
     ) -> None:
-        if deadline_s is not None:
-            require_seconds(f"policy {name!r}", "deadline_s", deadline_s)
-        self.name = name
-        self._clock = clock or SystemClock()
-        self._sink = sink
-        self._deadline_s, self._attempt_timeout_s = deadline_s, attempt_timeout_s
-        self._timeout = AttemptTimeout(name, _shorter(attempt_timeout_s, deadline_s))
-        if isinstance(breaker, CircuitBreakerConfig):
-            breaker = CircuitBreaker(name, breaker, clock=clock, sink=sink)
-        if isinstance(bulkhead, BulkheadConfig):
-            bulkhead = Bulkhead(name, bulkhead)
-        if fallback is not None and not isinstance(fallback, Fallback):
-            fallback = Fallback(fallback)
-        self.breaker, self.bulkhead, self.fallback = breaker, bulkhead, fallback
-        retry = retry or RetryConfig(max_retries=0)
-        is_timed = self._timeout.seconds is not None
-        self.retry = RetryManager(retry, clock=clock, sink=sink, name=name, bounds_attempts=not is_timed)
-        self._tally, self._lock = Tally(), Lock()
-        self._compose(
-            Extras(
-                park=park,
-                hedge=hedge,
-                throttle=throttle,
-                rate=rate,
-                limit=limit,
-                soft_timeout=soft_timeout,
-                chaos=chaos,
+        extras = Extras(
+            park=park,
+            hedge=hedge,
+            throttle=throttle,
+            rate=rate,
+            limit=limit,
+            soft_timeout=soft_timeout,
+            chaos=chaos,
+        )
+        parts = self._parts = composed(
+            Settings(
+                name=name,
+                deadline_s=deadline_s,
+                attempt_timeout_s=attempt_timeout_s,
+                retry=retry or RetryConfig(max_retries=0),
+                breaker=breaker,
+                bulkhead=bulkhead,
+                fallback=fallback,
+                extras=extras,
+                clock=clock or SystemClock(),
+                sink=sink,
             )
         )
+        self.name, self.retry = name, parts.retry
+        self.breaker, self.bulkhead, self.fallback = parts.breaker, parts.bulkhead, parts.fallback
+        self._tally = parts.tally
+        self._compose()
 
-    def _compose(self, extras: Extras) -> None:
-        self._stack = Stack(
-            self.name,
-            extras,
-            breaker=self.breaker,
-            timeout=self._timeout,
-            clock=self._clock,
-            sink=self._sink,
-            classify=self.retry.config.classify if self.breaker is None else self.breaker.config.classify,
-        )
-        parking = self._stack.parking
+    def _compose(self) -> None:
+        parts = self._parts
+        parking = parts.stack.parking
         outer = configured(
-            self._within_deadline if self._deadline_s is not None else None,
+            self._within_deadline if parts.deadline_s is not None else None,
             None if parking is None else parking.call,
             None if self.bulkhead is None else self.bulkhead.call,
             self.retry.record,
         )
         self._first, self._outer = outer[0], outer[1:]
-        self._inner = self._stack.around_attempts()
-        if self.bulkhead is None and self._stack.extras.is_empty:
+        self._inner = parts.stack.around_attempts()
+        if parts.is_common:
             # The method below is what a call means; a compiled frame does the same for the common stacks in less time.
             self.call = self._compiled()  # type: ignore[method-assign,assignment]
 
@@ -150,9 +133,9 @@ class Policy:
             Parts(
                 manager=self.retry,
                 breaker=self.breaker,
-                timeout=self._timeout,
-                deadline_s=self._deadline_s,
-                clock=self._clock,
+                timeout=self._parts.timeout,
+                deadline_s=self._parts.deadline_s,
+                clock=self._parts.clock,
                 slow=self.call,
                 resume=self._resume,
             )
@@ -245,7 +228,7 @@ class Policy:
 
         Raises as `call` does, and InvalidArgumentError when the policy has parts that need an event loop.
         """
-        return self._for_plain(func).call(func, *args, **kwargs)
+        return self._parts.blocking(func).call(func, *args, **kwargs)
 
     def stream(
         self, func: Callable[P, AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -256,7 +239,7 @@ class Policy:
         attempt timeout is the longest wait for one item. Hedge, adaptive limit, soft timeout and fallback do not
         apply: a policy with one of them raises InvalidArgumentError.
         """
-        return self._for_streams(func).items(func, *args, **kwargs)
+        return self._parts.streaming(func).items(func, *args, **kwargs)
 
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[None]:
@@ -281,78 +264,18 @@ class Policy:
         if kind == "async":
             return cast("F", awaited(self.call, func))
         if kind == "stream":
-            self._for_streams(func)
+            self._parts.streaming(func)
             return cast("F", streamed(self.stream, func))
-        self._for_plain(func)
+        self._parts.blocking(func)
         return cast("F", blocking(self.call_blocking, func))
 
-    # Any: named in the message, nothing else.
-    def _for_plain(self, func: Any) -> Blocking:
-        if self.bulkhead is not None or self._attempt_timeout_s is not None or not self._stack.extras.is_empty:
-            raise InvalidArgumentError(
-                f"policy {self.name!r} has parts that need an event loop, and {func!r} is a plain function; "
-                "write `async def`, or use a policy of fallback, deadline, retry and breaker alone"
-            )
-        return Blocking(
-            name=self.name,
-            manager=self.retry,
-            breaker=self.breaker,
-            deadline_s=self._deadline_s,
-            fallback=self.fallback,
-            clock=self._clock,
-            tally=self._tally,
-            lock=self._lock,
-        )
-
-    # Any: see `_for_plain`.
-    def _for_streams(self, func: Any) -> Streaming:
-        extras = self._stack.extras
-        if self.fallback or extras.hedge or extras.limit or extras.soft_timeout:
-            raise InvalidArgumentError(
-                f"policy {self.name!r} has a hedge, a limit, a soft timeout or a fallback, which a stream such as "
-                f"{func!r} cannot have; use a policy without"
-            )
-        return Streaming(
-            name=self.name,
-            manager=self.retry,
-            breaker=self.breaker,
-            bulkhead=self.bulkhead,
-            stack=self._stack,
-            timeout=AttemptTimeout(self.name, self._attempt_timeout_s),
-            deadline_s=self._deadline_s,
-            clock=self._clock,
-            tally=self._tally,
-        )
-
     def statistics(self) -> PolicyStatistics:
-        """What went through so far."""
-        return PolicyStatistics(
-            name=self.name,
-            calls=self._tally.calls + self.retry.smooth,
-            succeeded=self._tally.succeeded + self.retry.smooth,
-            failed=self._tally.failed - self._tally.degraded,
-            degraded=self._tally.degraded,
-            cancelled=self._tally.cancelled,
-            retry=self.retry.statistics(),
-            breaker=self.breaker.statistics() if self.breaker else None,
-            bulkhead=self.bulkhead.statistics() if self.bulkhead else None,
-            extras=self._stack.statistics(),
-        )
+        """What went through so far: the calls, and what each part did, in one frozen value."""
+        return self._parts.statistics()
 
     def explain(self) -> str:
         """The parts in the order in which a call passes them, one line each, with their settings."""
-        own = {
-            "fallback": f"fallback: {self.fallback.label!r} answers for faults, refusals and passed deadlines"
-            if self.fallback is not None
-            else "",
-            "deadline": f"deadline: {self._deadline_s:g} s for all attempts and waits" if self._deadline_s else "",
-            "bulkhead": bulkhead_line(self.bulkhead),
-            "retry": retry_line(self.retry.config),
-            "breaker": breaker_line(self.breaker),
-            "attempt timeout": f"attempt timeout: {self._timeout.seconds:g} s" if self._timeout.seconds else "",
-            "call": f"call: {self.name}",
-        }
-        return explained(own, self._stack)
+        return self._parts.explain()
 
     # Any: see `Part`.
     async def _within_deadline(self, func: Part, *args: Any, **kwargs: Any) -> Any:
@@ -366,17 +289,17 @@ class Policy:
 
     def _deadline(self) -> Deadline | None:
         outer = current.scope().deadline
-        if self._deadline_s is None:
+        if self._parts.deadline_s is None:
             return outer
-        return Deadline.after(self._deadline_s, clock=self._clock).narrowed(outer)
+        return Deadline.after(self._parts.deadline_s, clock=self._parts.clock).narrowed(outer)
 
     # Any: see `Part`.
     async def _serve(self, fallback: Fallback, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = await fallback.serve(error, args, kwargs)
         self._tally.degraded += 1
-        if self._sink is not None:
+        if self._parts.sink is not None:
             scope = current.scope()
-            self._sink.emit(
+            self._parts.sink.emit(
                 MetricRecorded(
                     run_id=scope.run_id,
                     phase=scope.phase,
@@ -387,9 +310,3 @@ class Policy:
                 )
             )
         return value
-
-
-def _shorter(one: float | None, other: float | None) -> float | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)

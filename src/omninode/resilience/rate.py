@@ -13,8 +13,10 @@ from typing import ParamSpec, TypeVar
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import RateLimitedError
+from omninode.core.events import EventSink
 from omninode.resilience.called import called
 from omninode.resilience.ranges import require_count, require_seconds, require_share
+from omninode.resilience.telling import Spell
 
 __all__ = ["Rate", "RateLimit", "RateStatistics"]
 
@@ -48,12 +50,13 @@ class RateStatistics:
 class RateLimit:
     """Keeps calls to the target called `name` within a rate."""
 
-    def __init__(self, name: str, config: Rate, *, clock: Clock | None = None) -> None:
+    def __init__(self, name: str, config: Rate, *, clock: Clock | None = None, sink: EventSink | None = None) -> None:
         self.name = name
         self.config = config
         self._clock = clock or SystemClock()
         self._interval_s = 1.0 / config.per_second
         self._full_at = 0.0
+        self._spell = Spell(sink, self._clock, metric="rejected_count", name=name, part="rate")
         self._admitted = self._delayed = self._refused = 0
 
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -75,6 +78,7 @@ class RateLimit:
         deadline = current.scope().deadline
         if wait_s > self.config.max_wait_s or (deadline is not None and wait_s >= deadline.remaining() and wait_s > 0):
             self._refused += 1
+            self._spell.strike()
             raise RateLimitedError(
                 f"{self.name}: a call now would have to wait {wait_s:.2f} s to keep to "
                 f"{self.config.per_second:g} per second; send less or allow more time",
@@ -82,6 +86,8 @@ class RateLimit:
             )
         self._full_at = due
         self._admitted += 1
+        if self._spell.is_on:
+            self._spell.ease()
         if wait_s:
             self._delayed += 1
             await self._clock.sleep(wait_s)

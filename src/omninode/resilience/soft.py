@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from omninode.core.clock import Clock, SystemClock
+from omninode.core.events import EventSink
 from omninode.resilience.breaker import CircuitBreaker, Permit
 from omninode.resilience.called import called
 from omninode.resilience.classify import Outcome, outcome_of
 from omninode.resilience.latency import Latencies
 from omninode.resilience.ranges import require_count, require_seconds, require_share
+from omninode.resilience.telling import Spell
 
-__all__ = ["SoftTimeout", "SoftlyTimed"]
+__all__ = ["SoftTimeout", "SoftTimeoutStatistics", "SoftlyTimed"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,15 +45,28 @@ class SoftTimeout:
         require_seconds("SoftTimeout", "at_least_s", self.at_least_s, positive=False)
 
 
-class SoftlyTimed:
-    """Guards calls with `breaker`, as it would itself, with the soft timeout added; `early` counts its reports."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftTimeoutStatistics:
+    """What a soft timeout has done since it was made."""
 
-    def __init__(self, config: SoftTimeout, breaker: CircuitBreaker, *, clock: Clock | None = None) -> None:
+    reported: int
+    """Attempts of which the breaker was told before they ended."""
+    after_s: float | None
+    """How long an attempt runs before it is reported, None while too little is known."""
+
+
+class SoftlyTimed:
+    """Guards calls with `breaker`, as it would itself, with the soft timeout added."""
+
+    def __init__(
+        self, config: SoftTimeout, breaker: CircuitBreaker, *, clock: Clock | None = None, sink: EventSink | None = None
+    ) -> None:
         self.config = config
         self._breaker = breaker
         self._clock = clock or SystemClock()
         self._latencies = Latencies()
-        self.early = 0
+        self._spell = Spell(sink, self._clock, metric="soft_timeout_count", name=breaker.name, part="soft_timeout")
+        self._reported = 0
 
     @property
     def after_s(self) -> float | None:
@@ -80,12 +95,19 @@ class SoftlyTimed:
             if alarm is not None:
                 alarm.cancel()
         self._latencies.add(self._clock.monotonic() - began)
+        if self._spell.is_on:
+            self._spell.ease()
         if permit.is_held or permit.is_probe:
             permit.release(Outcome.SUCCESS)
         else:
             breaker.hear(permit, Outcome.SUCCESS)
         return value
 
+    def statistics(self) -> SoftTimeoutStatistics:
+        """What it has done so far."""
+        return SoftTimeoutStatistics(reported=self._reported, after_s=self.after_s)
+
     def _report(self, permit: Permit) -> None:
-        self.early += 1
+        self._reported += 1
+        self._spell.strike()
         permit.release(Outcome.TIMEOUT, cause="soft timeout")

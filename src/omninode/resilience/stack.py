@@ -14,18 +14,17 @@ from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink
 from omninode.resilience.breaker import CircuitBreaker
-from omninode.resilience.bulkhead import BulkheadStatistics
 from omninode.resilience.chaos import Chaos, ChaosConfig
 from omninode.resilience.classify import Classifier
-from omninode.resilience.hedge import Hedge, HedgeStatistics, Hedging
+from omninode.resilience.hedge import Hedge, Hedging
 from omninode.resilience.limiter import Adaptive, AdaptiveLimit
-from omninode.resilience.parking import Park, Parking, ParkingStatistics
-from omninode.resilience.rate import Rate, RateLimit, RateStatistics
+from omninode.resilience.parking import Park, Parking
+from omninode.resilience.rate import Rate, RateLimit
 from omninode.resilience.soft import SoftlyTimed, SoftTimeout
 from omninode.resilience.throttle import Throttle, Throttling
 from omninode.resilience.timeout import AttemptTimeout
 
-__all__ = ["Extras", "ExtrasStatistics", "Part", "Stack", "configured"]
+__all__ = ["Extras", "Part", "Stack", "configured"]
 
 _S = TypeVar("_S")
 _R = TypeVar("_R")
@@ -57,23 +56,6 @@ class Extras:
         return self == Extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtrasStatistics:
-    """What the optional parts have done; None where there is no such part."""
-
-    parking: ParkingStatistics | None
-    hedge: HedgeStatistics | None
-    rate: RateStatistics | None
-    limit: BulkheadStatistics | None
-    limit_now: float | None
-    throttled: int | None
-    """Attempts refused by the throttle."""
-    reported_early: int | None
-    """Attempts that the soft timeout reported to the breaker."""
-    injected: int | None
-    """Attempts troubled by chaos."""
-
-
 class Stack:
     """The optional parts of one policy. Raises InvalidArgumentError for settings that make no sense together."""
 
@@ -95,13 +77,15 @@ class Stack:
         self._breaker, self._timeout = breaker, timeout
         self.parking = _made(extras.park, lambda it: Parking(name, it, clock=clock, sink=sink, classify=classify))
         self.hedging = _made(extras.hedge, lambda it: Hedging(name, it, clock=clock, sink=sink, classify=classify))
-        self.throttling = _made(extras.throttle, lambda it: Throttling(name, it, clock=clock, classify=classify))
-        self.rate = _made(extras.rate, lambda it: RateLimit(name, it, clock=clock))
-        self.limit = _made(extras.limit, lambda it: AdaptiveLimit(name, it, clock=clock, classify=classify))
+        self.throttling = _made(
+            extras.throttle, lambda it: Throttling(name, it, clock=clock, sink=sink, classify=classify)
+        )
+        self.rate = _made(extras.rate, lambda it: RateLimit(name, it, clock=clock, sink=sink))
+        self.limit = _made(extras.limit, lambda it: AdaptiveLimit(name, it, clock=clock, sink=sink, classify=classify))
         self.soft = None
         if breaker is not None and extras.soft_timeout is not None:
-            self.soft = SoftlyTimed(extras.soft_timeout, breaker, clock=clock)
-        self.chaos = _made(extras.chaos, lambda it: Chaos(it, clock=clock))
+            self.soft = SoftlyTimed(extras.soft_timeout, breaker, clock=clock, sink=sink)
+        self.chaos = _made(extras.chaos, lambda it: Chaos(it, name=name, clock=clock, sink=sink))
 
     def around_attempts(self) -> tuple[Part, ...]:
         """The parts that every attempt passes, outermost first."""
@@ -122,19 +106,6 @@ class Stack:
             _call_of(self.rate),
             None if parking is None else parking.listen,
             _call_of(self.chaos),
-        )
-
-    def statistics(self) -> ExtrasStatistics:
-        """What they have done so far."""
-        return ExtrasStatistics(
-            parking=None if self.parking is None else self.parking.statistics(),
-            hedge=None if self.hedging is None else self.hedging.statistics(),
-            rate=None if self.rate is None else self.rate.statistics(),
-            limit=None if self.limit is None else self.limit.statistics(),
-            limit_now=None if self.limit is None else self.limit.limit,
-            throttled=None if self.throttling is None else self.throttling.refused,
-            reported_early=None if self.soft is None else self.soft.early,
-            injected=None if self.chaos is None else self.chaos.injected,
         )
 
     def explain(self, name: str) -> str:

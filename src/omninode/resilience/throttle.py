@@ -13,12 +13,14 @@ from typing import ParamSpec, TypeVar
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import RateLimitedError
+from omninode.core.events import EventSink
 from omninode.resilience.called import called
 from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
 from omninode.resilience.ranges import require_seconds, require_share
+from omninode.resilience.telling import Spell
 from omninode.resilience.window import TimeWindow
 
-__all__ = ["Throttle", "Throttling"]
+__all__ = ["Throttle", "ThrottleStatistics", "Throttling"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,8 +43,20 @@ class Throttle:
         require_seconds("Throttle", "seconds", self.seconds)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleStatistics:
+    """What a throttle has done since it was made, and what it sees now."""
+
+    admitted: int
+    refused: int
+    probability: float
+    """With which the next call is refused."""
+    window_calls: int
+    """Calls in the window, refused ones included."""
+
+
 class Throttling:
-    """Refuses a share of the calls to the target called `name`; `refused` counts them."""
+    """Refuses a share of the calls to the target called `name`."""
 
     def __init__(
         self,
@@ -50,15 +64,18 @@ class Throttling:
         config: Throttle,
         *,
         clock: Clock | None = None,
+        sink: EventSink | None = None,
         classify: Classifier = classify,
         seed: int | None = None,
     ) -> None:
         self.name = name
         self.config = config
         self._classify = classify
+        clock = clock or SystemClock()
         self._random = random.Random(seed)  # noqa: S311 - shedding load, not a secret
-        self._window = TimeWindow(config.seconds, clock or SystemClock())
-        self.refused = 0
+        self._window = TimeWindow(config.seconds, clock)
+        self._spell = Spell(sink, clock, metric="rejected_count", name=name, part="throttle")
+        self._admitted = self._refused = 0
 
     @property
     def probability(self) -> float:
@@ -72,8 +89,12 @@ class Throttling:
         if self._random.random() < self.probability:
             # A refused call counts as asked for, which keeps the refusals going while nothing is accepted.
             self._window.add(is_bad=True)
-            self.refused += 1
+            self._refused += 1
+            self._spell.strike()
             raise RateLimitedError(f"{self.name}: refused here, because it accepts few calls now; try again later")
+        self._admitted += 1
+        if self._spell.is_on:
+            self._spell.ease()
         try:
             value = await called(func, *args, **kwargs)
         except Exception as error:
@@ -82,3 +103,12 @@ class Throttling:
             raise
         self._window.add(is_bad=False)
         return value
+
+    def statistics(self) -> ThrottleStatistics:
+        """What it has done so far."""
+        return ThrottleStatistics(
+            admitted=self._admitted,
+            refused=self._refused,
+            probability=self.probability,
+            window_calls=self._window.total,
+        )

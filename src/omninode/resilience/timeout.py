@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
@@ -18,7 +19,7 @@ from omninode.core.errors import AttemptTimeoutError, DeadlineExceededError
 from omninode.resilience.ranges import require_seconds
 from omninode.resilience.wheel import Wheel
 
-__all__ = ["AttemptTimeout"]
+__all__ = ["AttemptTimeout", "TimeoutStatistics"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,10 +28,21 @@ T = TypeVar("T")
 _Due = dict[object, asyncio.Task[Any]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutStatistics:
+    """The limit of an attempt, and what it has cut off since it was made."""
+
+    seconds: float | None
+    timed_out: int
+    """Attempts that used up all their own time."""
+    cut_by_deadline: int
+    """Attempts that the deadline of the whole call ended."""
+
+
 class AttemptTimeout:
     """Gives each call `seconds` (None: no limit of its own), or what the scope's deadline leaves if that is less."""
 
-    __slots__ = ("_wheel", "name", "seconds")
+    __slots__ = ("_cut_by_deadline", "_timed_out", "_wheel", "name", "seconds")
 
     def __init__(self, name: str, seconds: float | None = None) -> None:
         if seconds is not None:
@@ -38,6 +50,11 @@ class AttemptTimeout:
         self.name = name
         self.seconds = seconds
         self._wheel: Wheel | None = None
+        self._timed_out = self._cut_by_deadline = 0
+
+    def statistics(self) -> TimeoutStatistics:
+        """What it has done so far."""
+        return TimeoutStatistics(seconds=self.seconds, timed_out=self._timed_out, cut_by_deadline=self._cut_by_deadline)
 
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `func(*args, **kwargs)` returns.
@@ -91,6 +108,8 @@ class AttemptTimeout:
     def too_late(self, allowed: float, error: BaseException, *, is_deadline: bool) -> Exception:
         """The error for an attempt cut off by `error` after `allowed` seconds, by its own limit or by a deadline."""
         own = self.seconds
+        self._timed_out += not is_deadline
+        self._cut_by_deadline += is_deadline
         timed_out = AttemptTimeoutError(f"{self.name}: no answer within {allowed:.3g} s; allow a longer attempt")
         timed_out.__cause__ = error
         if not is_deadline:

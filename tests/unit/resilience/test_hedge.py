@@ -61,7 +61,7 @@ async def test_nothing_is_hedged_before_enough_is_known(clock):
     policy, target = Policy("p", hedge=HEDGE, clock=clock), Target(clock)
     for _ in range(9):
         await policy.call(target)
-    assert policy.statistics().extras.hedge.after_s is None
+    assert policy.statistics().hedge.after_s is None
     assert target.calls == 9
 
 
@@ -70,7 +70,7 @@ async def test_a_slow_attempt_is_doubled_and_the_loser_cancelled(clock, sink):
     target.script = ["hang", "second"]
     assert await (await started(clock, policy, target)) == "second"
     statistics = policy.statistics()
-    hedge = statistics.extras.hedge
+    hedge = statistics.hedge
     assert (target.calls, target.cancelled) == (2, 1)
     assert (hedge.started, hedge.won, hedge.cancelled) == (1, 1, 1)
     assert (statistics.breaker.failures, statistics.breaker.neutral) == (0, 1)
@@ -91,7 +91,7 @@ async def test_a_first_attempt_that_fails_quickly_is_not_hedged(clock):
     target.script = [ConnectionError("down")]
     with pytest.raises(ConnectionError):
         await policy.call(target)
-    assert policy.statistics().extras.hedge.started == 0
+    assert policy.statistics().hedge.started == 0
 
 
 async def test_a_second_attempt_that_the_breaker_refuses_leaves_the_first_its_chance(clock):
@@ -133,14 +133,14 @@ async def test_a_second_attempt_that_fails_leaves_the_first_its_chance(clock, tu
 
 async def test_the_budget_bounds_second_attempts(clock):
     policy, target = await warmed(clock, hedge=Hedge(min_samples=10, budget=0.0))
-    while not policy.statistics().extras.hedge.denied:
+    while not policy.statistics().hedge.denied:
         target.script = ["hang", "second"]
         task = await started(clock, policy, target)
         for _ in range(8):
             await asyncio.sleep(0)
         if not task.done():
             task.cancel()
-    hedge = policy.statistics().extras.hedge
+    hedge = policy.statistics().hedge
     await asyncio.wait([task])
     assert 10 <= hedge.started <= 12
 

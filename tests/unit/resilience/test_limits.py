@@ -76,7 +76,7 @@ async def test_a_policy_keeps_every_attempt_within_its_rate(quick_clock):
     policy = Policy("p", rate=Rate(per_second=1.0), retry=RetryConfig(max_retries=2, base_delay=0.0), clock=quick_clock)
     with pytest.raises(ThrottledError):
         await policy.call(throttled)
-    assert policy.statistics().extras.rate.delayed == 2
+    assert policy.statistics().rate.delayed == 2
 
 
 # An adaptive limit
@@ -166,7 +166,7 @@ async def test_a_throttle_refuses_in_proportion_and_stops_after_its_window(clock
         except ThrottledError:
             pass
     assert 150 < refused < 290
-    assert policy.statistics().extras.throttled == refused
+    assert policy.statistics().throttle.refused == refused
     clock.advance(100.0)
     while True:
         try:
@@ -180,7 +180,7 @@ async def test_a_throttle_lets_everything_through_while_all_is_well(clock):
     policy = Policy("p", throttle=Throttle(), clock=clock)
     for _ in range(200):
         await policy.call(answer)
-    assert policy.statistics().extras.throttled == 0
+    assert policy.statistics().throttle.refused == 0
 
 
 # Telling early
@@ -200,7 +200,7 @@ async def test_a_call_that_hangs_reaches_the_breaker_long_before_it_ends():
         task.cancel()
     await asyncio.wait(tasks)
     statistics = policy.statistics()
-    assert statistics.extras.reported_early == 3
+    assert statistics.soft_timeout.reported == 3
     assert (statistics.breaker.failures, statistics.breaker.openings) == (3, 1)
 
 
@@ -210,7 +210,7 @@ async def test_a_reported_call_that_succeeds_counts_as_a_success_too_and_one_tha
         await policy.call(answer)
 
     async def late(error=None):
-        while policy.statistics().extras.reported_early < expected:
+        while policy.statistics().soft_timeout.reported < expected:
             await asyncio.sleep(0.001)
         if error:
             raise error
@@ -238,7 +238,7 @@ async def test_chaos_repeats_with_its_seed_and_keeps_its_shares(quick_clock):
                 told.append("late" if quick_clock.monotonic() > before else "ok")
             except ConnectionError:
                 told.append("error")
-        assert policy.statistics().extras.injected == 200 - told.count("ok")
+        assert policy.statistics().chaos.injected == 200 - told.count("ok")
         return told
 
     told = await history()

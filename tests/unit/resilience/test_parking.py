@@ -30,7 +30,7 @@ async def test_a_call_that_meets_an_open_breaker_waits_for_it_to_reopen(quick_cl
     assert await policy.call(answer) == "answer"
     (waited,) = quick_clock.slept
     assert 4.05 <= waited <= 4.5
-    parking = policy.statistics().extras.parking
+    parking = policy.statistics().parking
     assert (parking.parked, parking.waits, parking.refused) == (0, 1, 0)
     assert [event.value for event in sink.of(MetricRecorded)] == [pytest.approx(waited * 1000)]
     assert policy.statistics().retry.calls == policy.statistics().retry.attempts == 1
@@ -43,7 +43,7 @@ async def test_without_the_time_it_fails_at_once_and_says_when_to_come_back(quic
     with pytest.raises(BreakerOpenError) as caught:
         await policy.call(answer)
     assert caught.value.retry_after_s == pytest.approx(4.0)
-    assert (quick_clock.slept, policy.statistics().extras.parking.refused) == ([], 1)
+    assert (quick_clock.slept, policy.statistics().parking.refused) == ([], 1)
 
 
 async def test_nobody_waits_for_an_isolated_breaker(quick_clock):
@@ -71,10 +71,10 @@ async def test_a_parked_call_that_is_cancelled_leaves_its_place(clock):
     policy.breaker.open()
     task = asyncio.ensure_future(policy.call(answer))
     await asyncio.sleep(0)
-    assert policy.statistics().extras.parking.parked == 1
+    assert policy.statistics().parking.parked == 1
     task.cancel()
     await asyncio.wait([task])
-    assert (task.cancelled(), policy.statistics().extras.parking.parked) == (True, 0)
+    assert (task.cancelled(), policy.statistics().parking.parked) == (True, 0)
     assert current.scope().deadline is None
 
 
@@ -101,7 +101,7 @@ async def test_after_timeouts_the_calls_are_let_go_at_a_pace(clock):
     for _ in range(30):
         with pytest.raises(AttemptTimeoutError):
             await policy.call(slow)
-    assert policy.statistics().extras.parking.is_paced
+    assert policy.statistics().parking.is_paced
     policy.breaker.open()
     ran = []
 

@@ -56,9 +56,9 @@ async def hang():
 
 def kept(policy):
     statistics = policy.statistics()
-    places = [part for part in (statistics.bulkhead, statistics.extras.limit) if part is not None]
+    places = [part for part in (statistics.bulkhead, statistics.limit) if part is not None]
     held = [count for part in places for count in (part.running, part.waiting)]
-    parked = statistics.extras.parking.parked if statistics.extras.parking else 0
+    parked = statistics.parking.parked if statistics.parking else 0
     return [*held, parked, statistics.breaker.probes_under_way]
 
 
