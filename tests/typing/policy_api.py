@@ -1,7 +1,7 @@
-"""The types of the public API, as a caller sees them: checked by mypy strict, never run.
+"""The types of the public API, as a caller sees them: checked by mypy and pyright, both strict, never run.
 
-`tests/unit/resilience/test_typing.py` runs the check. A line that must not type-check carries an ignore, and mypy
-complains of one that is not needed.
+`tests/unit/resilience/test_typing.py` runs the checks. A line that must not type-check carries an ignore, and both
+complain of one that is not needed.
 """
 
 from __future__ import annotations
