@@ -84,5 +84,5 @@ def database_url(embedded: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """An open database for one test, on the module's own database."""
-    async with Database.open(database_url, pool_size=5) as opened:
+    async with Database.open(database_url, pool_size=8) as opened:
         yield opened

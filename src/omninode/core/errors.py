@@ -222,10 +222,19 @@ class RateLimitedError(RefusedError):
 
 
 class PoolExhaustedError(RefusedError):
-    """No database connection came free in time."""
+    """No database connection of the lane came free in time; `size` and `in_use` count the places of that lane."""
 
-    def __init__(self, message: str, *, size: int = 0, in_use: int = 0, oldest_holder: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        lane: str | None = None,
+        size: int = 0,
+        in_use: int = 0,
+        oldest_holder: str | None = None,
+    ) -> None:
         super().__init__(message, retryable=True)
+        self.lane = lane
         self.size = size
         self.in_use = in_use
         self.oldest_holder = oldest_holder

@@ -13,6 +13,7 @@ from uuid import UUID
 from omninode.core.errors import OmniNodeError
 from omninode.core.events import Event, RunFinished, RunStarted
 from omninode.storage.database import Database
+from omninode.storage.lanes import Lane
 from omninode.storage.lease import FileLock
 from omninode.telemetry.bus import EventBus
 
@@ -64,7 +65,7 @@ class RunLeases:
         cleared = 0
         for lease in self._free_leases():
             try:
-                is_stored = await database.fetchval("runs.mark_lost", UUID(lease.path.name), _WHY)
+                is_stored = await database.fetchval("runs.mark_lost", UUID(lease.path.name), _WHY, lane=Lane.CONTROL)
             except OmniNodeError:
                 break  # the database is away; the next one to open looks again
             else:

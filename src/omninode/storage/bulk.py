@@ -29,6 +29,7 @@ from omninode.storage.batch import (
 from omninode.storage.catalog import Catalog
 from omninode.storage.database import Database
 from omninode.storage.dead_letters import bury, storable
+from omninode.storage.lanes import Lane
 from omninode.storage.session import Session
 from omninode.validation.secrets import redact
 
@@ -120,7 +121,7 @@ class BulkWriter:
             await self._write_repeating(database, request, tally)
         except OmniNodeError as error:
             with suppress(OmniNodeError):  # the log is a courtesy; the error is the answer
-                async with database.acquire(doing="batch log") as session:
+                async with database.acquire(lane=Lane.INGEST, doing="batch log") as session:
                     await self._log(
                         session, request, _Tally(method=tally.method, since=tally.since), error=error.message
                     )
@@ -152,7 +153,7 @@ class BulkWriter:
                 return
 
     async def _write(self, database: Database, request: BatchRequest, tally: _Tally) -> None:
-        async with database.acquire(doing=f"batch {request.operation} {request.table}") as session:
+        async with database.acquire(lane=Lane.INGEST, doing=f"batch {request.operation} {request.table}") as session:
             plan = await self._plan(database, session, request)
             if request.isolate:
                 await self._write_isolated(session, request, plan, tally)

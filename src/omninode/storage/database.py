@@ -1,15 +1,12 @@
 """The one pool: connections with a deadline on every wait, and statements by name.
 
-A first-come-first-served semaphore as large as the pool stands in front of it, so that waiting is fair, has a deadline
-and can be measured; behind it the driver's pool only ever has to connect, never to wait.
+The lanes, with as many places as the pool has connections, stand in front of it, so that waiting is fair, has a
+deadline and can be measured; behind them the driver's pool only ever has to connect, never to wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
-from omninode.core.errors import DefectError, PoolExhaustedError
-from omninode.core.events import EventSink, MetricRecorded, NullSink
+from omninode.core.errors import DatabaseUnavailableError, DeadlineExceededError, DefectError
+from omninode.core.events import EventSink, NullSink
 from omninode.storage.codecs import prepare_codecs
 from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.connection import connect_arguments
 from omninode.storage.failures import connecting, translated
+from omninode.storage.lanes import Lane, Lanes, LaneStatistics, quantile_ms
 from omninode.storage.queries import Queries
 from omninode.storage.session import Session
 from omninode.storage.statements import StatementClock, StatementTimes
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Database", "DatabaseStatistics"]
 
-_WAITS_KEPT = 1000
+# What a driver raises when the connection under a call is gone, or does not answer in time.
+_GONE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,19 +53,15 @@ class DatabaseStatistics:
     wait_p50_ms: float
     wait_p99_ms: float
     oldest_use_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Use:
-    since: float
-    doing: str
+    lanes: Mapping[Lane, LaneStatistics]
 
 
 class Database:
     """One database through one pool; open it with `async with Database.open(config) as database`.
 
     Safe to use from any number of tasks of one event loop. Waiting for a connection ends in PoolExhaustedError after
-    `acquire_timeout_s`; a server that cannot be reached is DatabaseUnavailableError, which is retryable; one that does
+    `acquire_timeout_s`, making one in DatabaseUnavailableError after `connect_timeout_s`, and both in
+    DeadlineExceededError when the scope's deadline comes first. A server that cannot be reached is DatabaseUnavailableError, which is retryable; one that does
     not know the user, the password or the database is ConfigurationError.
     """
 
@@ -84,12 +80,9 @@ class Database:
         self._sink = sink or NullSink()
         self._driver_pool: asyncpg.Pool[Row] | None = None
         self._times = StatementClock()
-        self._free = asyncio.Semaphore(self.pool.size)
-        self._uses: dict[int, _Use] = {}
-        self._numbers = itertools.count(1)
+        self._lanes = Lanes(self.pool.size, clock=self._clock, sink=self._sink)
         self._idle_since: dict[int, float] = {}
-        self._waits: deque[float] = deque(maxlen=_WAITS_KEPT)
-        self._waiting = self._acquired = self._timeouts = self._discarded = 0
+        self._discarded = 0
 
     @classmethod
     def open(
@@ -142,115 +135,105 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def acquire(self, *, timeout_s: float | None = None, doing: str = "a statement") -> AsyncIterator[Session]:
-        """A connection for the body; raises PoolExhaustedError when none comes free in time.
+    async def acquire(
+        self, *, lane: Lane = Lane.QUERY, timeout_s: float | None = None, doing: str = "a statement"
+    ) -> AsyncIterator[Session]:
+        """A connection for the body; raises PoolExhaustedError when none of the lane comes free in time.
 
         `doing` names the holder in that error for others. Errors of the driver leave the body translated.
         """
-        patience = self.pool.acquire_timeout_s if timeout_s is None else timeout_s
-        await self._enter(patience, doing)
-        number = next(self._numbers)
-        self._uses[number] = _Use(self._clock.monotonic(), doing)
-        try:
+        patience_s = self.pool.acquire_timeout_s if timeout_s is None else timeout_s
+        async with self._lanes.place(lane, doing=doing, patience_s=patience_s):
             with translated(doing):
                 proxy = await self._checkout(doing)
                 try:
                     yield Session(proxy, self.queries, self._times)
                 finally:
                     await self._give_back(proxy)
-        finally:
-            del self._uses[number]
-            self._free.release()
 
     @asynccontextmanager
     async def transaction(
-        self, *, timeout_s: float | None = None, doing: str = "a transaction"
+        self, *, lane: Lane = Lane.QUERY, timeout_s: float | None = None, doing: str = "a transaction"
     ) -> AsyncIterator[Session]:
         """A connection inside a transaction: committed when the body ends, rolled back when it raises."""
-        async with self.acquire(timeout_s=timeout_s, doing=doing) as session, session.transaction():
+        async with self.acquire(lane=lane, timeout_s=timeout_s, doing=doing) as session, session.transaction():
             yield session
 
-    async def fetch(self, name: str, *args: object) -> list[Row]:
+    async def fetch(self, name: str, *args: object, lane: Lane = Lane.QUERY) -> list[Row]:
         """All rows of the statement `name` ('file.statement' in storage/queries)."""
-        async with self.acquire(doing=name) as session:
+        async with self.acquire(lane=lane, doing=name) as session:
             return await session.fetch(name, *args)
 
-    async def fetchrow(self, name: str, *args: object) -> Row | None:
+    async def fetchrow(self, name: str, *args: object, lane: Lane = Lane.QUERY) -> Row | None:
         """The first row of the statement, or None when there is none."""
-        async with self.acquire(doing=name) as session:
+        async with self.acquire(lane=lane, doing=name) as session:
             return await session.fetchrow(name, *args)
 
     # Any: the type of the first column of a statement known by name.
-    async def fetchval(self, name: str, *args: object) -> Any:
+    async def fetchval(self, name: str, *args: object, lane: Lane = Lane.QUERY) -> Any:
         """The first column of the first row, or None when there is no row."""
-        async with self.acquire(doing=name) as session:
+        async with self.acquire(lane=lane, doing=name) as session:
             return await session.fetchval(name, *args)
 
-    async def execute(self, name: str, *args: object) -> int:
+    async def execute(self, name: str, *args: object, lane: Lane = Lane.QUERY) -> int:
         """Run the statement; how many rows it touched."""
-        async with self.acquire(doing=name) as session:
+        async with self.acquire(lane=lane, doing=name) as session:
             return await session.execute(name, *args)
 
     async def ping(self) -> float:
-        """Milliseconds of one round trip, connection included when there is none yet."""
+        """Milliseconds of one round trip, connection included when there is none yet; not behind queries (control)."""
         before = self._clock.monotonic()
-        await self.fetchval("storage.ping")
+        await self.fetchval("storage.ping", lane=Lane.CONTROL)
         return (self._clock.monotonic() - before) * 1000
 
     def statistics(self) -> DatabaseStatistics:
         """The pool now."""
-        now = self._clock.monotonic()
-        waits = sorted(self._waits)
+        lanes = self._lanes.statistics()
+        waits = self._lanes.waits()
         return DatabaseStatistics(
             size=self.pool.size,
             open=self._driver_pool.get_size() if self._driver_pool is not None else 0,
-            in_use=len(self._uses),
-            waiting=self._waiting,
-            acquired=self._acquired,
-            timeouts=self._timeouts,
+            in_use=self._lanes.in_use,
+            waiting=self._lanes.waiting,
+            acquired=sum(lane.acquired for lane in lanes.values()),
+            timeouts=sum(lane.timeouts for lane in lanes.values()),
             discarded=self._discarded,
-            wait_p50_ms=_quantile(waits, 0.50) * 1000,
-            wait_p99_ms=_quantile(waits, 0.99) * 1000,
-            oldest_use_s=max((now - use.since for use in self._uses.values()), default=0.0),
+            wait_p50_ms=quantile_ms(waits, 0.50),
+            wait_p99_ms=quantile_ms(waits, 0.99),
+            oldest_use_s=self._lanes.oldest_use_s(),
+            lanes=lanes,
         )
 
     def statement_times(self) -> Mapping[str, StatementTimes]:
         """How often each named statement ran through this database, and for how long."""
         return self._times.times()
 
-    async def _enter(self, patience_s: float, doing: str) -> None:
-        before = self._clock.monotonic()
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._free.acquire()
-        except TimeoutError:
-            self._timeouts += 1
-            raise self._exhausted(patience_s, doing) from None
-        finally:
-            self._waiting -= 1
-        self._waits.append(self._clock.monotonic() - before)
-        self._acquired += 1
-
-    def _exhausted(self, patience_s: float, doing: str) -> PoolExhaustedError:
-        self._sink.emit(MetricRecorded(metric="pool_timeouts", value=1.0, ok=False))
-        oldest = min(self._uses.values(), key=lambda use: use.since, default=None)
-        holder = None if oldest is None else f"{oldest.doing} for {self._clock.monotonic() - oldest.since:.1f} s"
-        return PoolExhaustedError(
-            f"{doing}: no database connection came free within {patience_s:.1f} s; {len(self._uses)} of "
-            f"{self.pool.size} are in use, the oldest by {holder}; raise CONNECTION_POOL_SIZE or shorten what holds them",
-            size=self.pool.size,
-            in_use=len(self._uses),
-            oldest_holder=holder,
-        )
-
     async def _checkout(self, doing: str) -> PoolConnectionProxy[Row]:
-        """A connection that answers: one that was idle for long is asked first, and replaced when it does not."""
+        """A connection that answers, before `connect_timeout_s` and the scope's deadline are over."""
         pool = self._driver_pool
         if pool is None:
             raise DefectError(f"{doing}: the database is not open; use `async with Database.open(…)`")
+        deadline = current.scope().deadline
+        # The driver has its own limit for connecting, and tells better what it waited for; this one is for the rest.
+        longest_s = self.pool.connect_timeout_s + 1.0
+        allowed_s = longest_s if deadline is None else deadline.cap(longest_s)
+        limit = asyncio.timeout(allowed_s)
+        try:
+            async with limit:
+                return await self._answering(pool, doing)
+        except TimeoutError as error:
+            if not limit.expired() or isinstance(error, DeadlineExceededError):
+                raise
+            text = f"{doing}: no connection that answers within {allowed_s:.1f} s"
+            if allowed_s < longest_s:
+                raise DeadlineExceededError(f"{text}; allow a longer deadline") from error
+            raise DatabaseUnavailableError(f"{text}; is the server overloaded?") from error
+
+    async def _answering(self, pool: asyncpg.Pool[Row], doing: str) -> PoolConnectionProxy[Row]:
+        """One that was idle for long is asked first, and replaced when it does not answer."""
         while True:
-            proxy = await self._connected(pool, doing)
+            with connecting(self.config, doing=doing):
+                proxy = await pool.acquire()
             is_good = False
             try:
                 is_good = not self._was_idle_for_long(proxy) or await self._answers(proxy)
@@ -267,14 +250,11 @@ class Database:
         idle_since = self._idle_since.pop(proxy.get_server_pid(), None)
         return idle_since is not None and self._clock.monotonic() - idle_since >= self.pool.idle_check_s
 
-    async def _connected(self, pool: asyncpg.Pool[Row], doing: str) -> PoolConnectionProxy[Row]:
-        with connecting(self.config, doing=doing):
-            return await pool.acquire(timeout=self.pool.connect_timeout_s + 1.0)
-
     async def _answers(self, proxy: PoolConnectionProxy[Row]) -> bool:
         try:
-            await proxy.fetchval(self.queries.text("storage.ping"), timeout=self.pool.connect_timeout_s)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            # A quarter, so that some dead ones can be replaced within the time a new one may take.
+            await proxy.fetchval(self.queries.text("storage.ping"), timeout=self.pool.connect_timeout_s / 4)
+        except _GONE:
             return False
         return True
 
@@ -287,8 +267,8 @@ class Database:
             if len(self._idle_since) > 4 * self.pool.size:  # connections the driver closed by itself
                 self._idle_since.clear()
             self._idle_since[proxy.get_server_pid()] = self._clock.monotonic()
-        await pool.release(proxy, timeout=self.pool.connect_timeout_s)
-
-
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+        try:
+            await pool.release(proxy, timeout=self.pool.connect_timeout_s)
+        except _GONE:
+            # What the body did is done; that the connection broke while it was tidied up is not the body's failure.
+            self._discarded += 1

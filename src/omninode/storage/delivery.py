@@ -18,6 +18,7 @@ from omninode.core.errors import BatchDataError, DatabaseError, OmniNodeError
 from omninode.storage.batch import BadRow, Operation, Plan, plan_write, write_isolating
 from omninode.storage.catalog import Catalog
 from omninode.storage.dead_letters import bury
+from omninode.storage.lanes import Lane
 from omninode.storage.segment import Record, parse_label
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Delivery:
         OmniNodeError, with nothing written.
         """
         last = records[-1].number
-        async with self._database.transaction(doing="spool flush") as session:
+        async with self._database.transaction(lane=Lane.INGEST, doing="spool flush") as session:
             stored = await self._advance(session, source, last)
             dead = await self._write_groups(session, records, is_last_try=is_last_try) if stored is None else 0
         if stored is None:

@@ -18,6 +18,7 @@ from omninode.core.concurrency import cancel_and_wait
 from omninode.core.deadline import Deadline
 from omninode.core.errors import OmniNodeError
 from omninode.storage.delivery import Delivery, Source, TableRule
+from omninode.storage.lanes import Lane
 from omninode.storage.orphans import OrphanSpool, orphans
 from omninode.storage.segment import Record
 from omninode.storage.spool import Spool
@@ -217,7 +218,7 @@ class SpoolFlusher:
 
     async def _drain(self, orphan: OrphanSpool) -> None:
         before = orphan.position
-        stored = await self._database.fetchval("spool.position", orphan.spool_id)
+        stored = await self._database.fetchval("spool.position", orphan.spool_id, lane=Lane.INGEST)
         if stored is not None:
             orphan.release(max(stored, orphan.position))
         written = max(before, stored or 0)
@@ -229,6 +230,6 @@ class SpoolFlusher:
 
     async def _forget(self, spool_id: UUID) -> None:
         try:
-            await self._database.execute("spool.forget", spool_id)
+            await self._database.execute("spool.forget", spool_id, lane=Lane.INGEST)
         except OmniNodeError as error:
             self._last_error = f"{type(error).__name__}: {error}"  # one row too many in ingest_offset, no more

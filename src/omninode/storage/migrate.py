@@ -24,6 +24,7 @@ from omninode.core.errors import DefectError, MigrationError
 from omninode.storage.config import PoolConfig
 from omninode.storage.connection import connect
 from omninode.storage.failures import translated
+from omninode.storage.lanes import Lane
 from omninode.storage.session import Session
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ async def migrate(
 
 async def migration_status(database: Database) -> MigrationStatus:
     """What `migrate` would do, without doing it; raises MigrationError where it would."""
-    async with database.acquire(doing="migration status") as session:
+    async with database.acquire(lane=Lane.CONTROL, doing="migration status") as session:
         with translated("migration status"):
             exists = await session.fetchval("storage.has_migrations_table")
             rows = await session.fetch("storage.applied_versions") if exists else []

@@ -10,6 +10,7 @@ from omninode.resilience.circuit import CircuitState
 from omninode.resilience.snapshot import BreakerSnapshot, RetrySnapshot, StoredState
 from omninode.storage.batch import Operation, RowData, plan_write, write_rows
 from omninode.storage.catalog import Catalog
+from omninode.storage.lanes import Lane
 
 if TYPE_CHECKING:
     from omninode.storage.database import Database
@@ -27,7 +28,7 @@ class DatabaseStateStore:
 
     async def load(self) -> StoredState:
         """All that was kept, by name."""
-        async with self._database.acquire(doing="load breaker state") as session:
+        async with self._database.acquire(lane=Lane.CONTROL, doing="load breaker state") as session:
             breakers = await session.fetch("state.breakers")
             retries = await session.fetch("state.retries")
         return StoredState(
@@ -39,7 +40,7 @@ class DatabaseStateStore:
         """Replace what was kept under these names, in one transaction."""
         if not breakers and not retries:
             return
-        async with self._database.transaction(doing="save breaker state") as session:
+        async with self._database.transaction(lane=Lane.CONTROL, doing="save breaker state") as session:
             await self._replace(session, "circuit_breaker_state", [_row(snapshot) for snapshot in breakers])
             await self._replace(session, "retry_manager_state", [_row(snapshot) for snapshot in retries])
 

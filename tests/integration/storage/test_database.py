@@ -21,6 +21,7 @@ from omninode.core.errors import (
 from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.connection import connect
 from omninode.storage.database import Database
+from omninode.storage.lanes import Lane
 
 pytestmark = pytest.mark.integration
 
@@ -236,7 +237,7 @@ async def test_calls_cancelled_while_an_idle_connection_is_asked_cost_no_connect
             finally:
                 os.kill(backend, signal.SIGCONT)
         assert database.statistics().discarded == 4
-        async with database.acquire(), database.acquire() as session:
+        async with database.acquire(lane=Lane.CONTROL), database.acquire() as session:
             assert await session.fetchval("storage.ping") == 1
 
 

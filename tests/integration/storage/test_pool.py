@@ -1,0 +1,118 @@
+"""The lanes of a pool on a real server: nobody is starved, and a cancelled call costs no connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from omninode.core import current
+from omninode.core.clock import SystemClock
+from omninode.core.deadline import Deadline
+from omninode.core.errors import DeadlineExceededError, PoolExhaustedError
+from omninode.resilience.circuit import CircuitState
+from omninode.resilience.snapshot import BreakerSnapshot
+from omninode.storage.batch import Operation
+from omninode.storage.bulk import BatchRequest, BulkWriter
+from omninode.storage.config import PoolConfig
+from omninode.storage.database import Database
+from omninode.storage.lanes import Lane
+from omninode.storage.state import DatabaseStateStore
+
+pytestmark = pytest.mark.integration
+
+
+async def take_all(database: Database, lane: Lane, stack: contextlib.AsyncExitStack) -> None:
+    for _ in range(database.statistics().lanes[lane].size):
+        await stack.enter_async_context(database.acquire(lane=lane, doing="a dashboard"))
+
+
+async def test_a_dashboard_that_holds_all_it_may_starves_neither_batches_nor_breaker_state(database_url: str) -> None:
+    limits = PoolConfig(size=4, acquire_timeout_s=0.2)
+    async with Database.open(database_url, pool=limits) as database, contextlib.AsyncExitStack() as stack:
+        await take_all(database, Lane.QUERY, stack)
+        with pytest.raises(PoolExhaustedError) as caught:
+            await database.fetchval("storage.has_migrations_table")
+        assert (caught.value.lane, caught.value.size, caught.value.in_use) == ("query", 2, 2)
+
+        async with database.acquire(lane=Lane.INGEST) as session:
+            await session.driver.execute("CREATE TABLE starved (id int PRIMARY KEY)")
+        rows = [{"id": number} for number in range(10)]
+        request = BatchRequest(data=rows, operation=Operation.INSERT, table="starved", batch_size=100, grows=False)
+        assert (await BulkWriter(clock=SystemClock()).write(database, request)).rows == 10
+        store = DatabaseStateStore(database)
+        await store.save([_snapshot("starved")], [])
+        assert [breaker.name for breaker in (await store.load()).breakers] == ["starved"]
+        assert await database.ping() > 0
+
+        lanes = database.statistics().lanes
+        assert (lanes[Lane.QUERY].timeouts, lanes[Lane.INGEST].timeouts, lanes[Lane.CONTROL].timeouts) == (1, 0, 0)
+        assert lanes[Lane.QUERY].wait_p99_ms < 200 <= lanes[Lane.QUERY].oldest_use_s * 1000
+
+
+def _snapshot(name: str) -> BreakerSnapshot:
+    return BreakerSnapshot(
+        name=name, state=CircuitState.CLOSED, failures=0, successes=1, generation=1,
+        opened_at=None, reopen_at=None, reason="", updated_at=SystemClock().now(),
+    )  # fmt: skip
+
+
+async def test_the_scopes_deadline_ends_a_wait_for_a_connection(database_url: str) -> None:
+    async with Database.open(database_url, pool=PoolConfig(size=3, acquire_timeout_s=60)) as database:
+        async with database.acquire(doing="a slow report"):
+            with (
+                current.entered(deadline=Deadline.after(0.05)),
+                pytest.raises(DeadlineExceededError, match="a slow report"),
+            ):
+                await database.fetchval("storage.has_migrations_table")
+        assert await database.fetchval("storage.has_migrations_table")
+
+
+async def _statement(database: Database) -> None:
+    await database.fetchval("storage.has_migrations_table")
+
+
+async def _transaction(database: Database) -> None:
+    async with database.transaction() as session:
+        await session.fetchval("storage.has_migrations_table")
+
+
+async def _waiting(database: Database) -> None:
+    async def work() -> None:
+        await database.fetchval("storage.has_migrations_table")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(work())
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a new connection", "a kept connection"])
+@pytest.mark.parametrize("work", [_statement, _transaction, _waiting])
+async def test_cancellation_at_any_await_gives_the_place_back_exactly_once(
+    database_url: str, work: Callable[[Database], Awaitable[None]], is_new: bool
+) -> None:
+    """Cancel after 0, 1, 2, … turns of the loop, until the work ends before it is cancelled."""
+    limits = PoolConfig(size=3, idle_check_s=0.0, acquire_timeout_s=5.0)
+    async with Database.open(database_url, pool=limits) as kept:
+        turns = ended = 0
+        while ended < 3:
+            database = Database.open(database_url, pool=limits) if is_new else kept
+            await database.start()
+            task = asyncio.ensure_future(work(database))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            ended += not task.cancelled()
+            statistics = database.statistics()
+            assert (statistics.in_use, statistics.waiting) == (0, 0), turns
+            async with contextlib.AsyncExitStack() as stack:
+                for lane in Lane:  # all three places, each with a connection that works
+                    session = await stack.enter_async_context(database.acquire(lane=lane))
+                    assert await session.fetchval("storage.ping") == 1
+                assert database.statistics().in_use == 3
+            if is_new:
+                await database.close()
+            turns += 1 if turns < 20 else turns // 4
