@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from omninode.resilience.adaptive import AdaptiveTimeout
 from omninode.resilience.breaker import CircuitBreaker, Permit
 from omninode.resilience.budget import BudgetConfig, RetryBudget
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
@@ -27,6 +28,7 @@ from omninode.resilience.timeout import AttemptTimeout, TimeoutStatistics
 
 __all__ = [
     "Adaptive",
+    "AdaptiveTimeout",
     "Aimd",
     "AnyOf",
     "AttemptTimeout",

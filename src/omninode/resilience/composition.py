@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink
+from omninode.resilience.adaptive import AdaptiveAttempts, AdaptiveTimeout
 from omninode.resilience.blocking import Blocking
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
@@ -39,7 +40,7 @@ class Settings:
 
     name: str
     deadline_s: float | None
-    attempt_timeout_s: float | None
+    attempt_timeout_s: float | AdaptiveTimeout | None
     retry: RetryConfig
     breaker: CircuitBreakerConfig | CircuitBreaker | None
     bulkhead: BulkheadConfig | Bulkhead | None
@@ -75,7 +76,12 @@ class Composition:
     @property
     def is_common(self) -> bool:
         """Whether it has only parts that a compiled frame knows."""
-        return self.bulkhead is None and self.stack.extras.is_empty
+        return self.bulkhead is None and self.stack.extras.is_empty and not self.is_adaptive
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the limit of an attempt is learned."""
+        return isinstance(self.timeout, AdaptiveAttempts)
 
     # Any: named in the message, nothing else.
     def blocking(self, func: Any) -> Blocking:
@@ -100,9 +106,9 @@ class Composition:
     def streaming(self, func: Any) -> Streaming:
         """The same for async generators. Raises InvalidArgumentError, naming `func`, when it cannot be."""
         extras = self.stack.extras
-        if self.fallback or extras.hedge or extras.limit or extras.soft_timeout:
+        if self.fallback or extras.hedge or extras.limit or extras.soft_timeout or self.is_adaptive:
             raise InvalidArgumentError(
-                f"policy {self.name!r} has a hedge, a limit, a soft timeout or a fallback, which a stream such as "
+                f"policy {self.name!r} has a hedge, a limit, a soft or adaptive timeout or a fallback, which a stream such as "
                 f"{func!r} cannot have; use a policy without"
             )
         return Streaming(
@@ -149,7 +155,7 @@ class Composition:
             "bulkhead": bulkhead_line(self.bulkhead),
             "retry": retry_line(self.retry.config),
             "breaker": breaker_line(self.breaker),
-            "attempt timeout": f"attempt timeout: {self.timeout.seconds:g} s" if self.timeout.seconds else "",
+            "attempt timeout": f"attempt timeout: {self.timeout}" if self.timeout.seconds else "",
             "call": f"call: {self.name}",
         }
         return explained(own, self.stack)
@@ -165,8 +171,7 @@ def composed(settings: Settings) -> Composition:
         bulkhead = Bulkhead(name, bulkhead, clock=clock, sink=sink)
     if fallback is not None and not isinstance(fallback, Fallback):
         fallback = Fallback(fallback)
-    own_s = settings.attempt_timeout_s
-    timeout = AttemptTimeout(name, _shorter(own_s, settings.deadline_s))
+    timeout, streaming_timeout = _timeouts(settings)
     is_timed = timeout.seconds is not None
     return Composition(
         name=name,
@@ -174,7 +179,7 @@ def composed(settings: Settings) -> Composition:
         sink=sink,
         deadline_s=settings.deadline_s,
         timeout=timeout,
-        streaming_timeout=timeout if timeout.seconds == own_s else AttemptTimeout(name, own_s),
+        streaming_timeout=streaming_timeout,
         retry=RetryManager(settings.retry, clock=clock, sink=sink, name=name, bounds_attempts=not is_timed),
         breaker=breaker,
         bulkhead=bulkhead,
@@ -191,6 +196,18 @@ def composed(settings: Settings) -> Composition:
         tally=Tally(),
         lock=Lock(),
     )
+
+
+def _timeouts(settings: Settings) -> tuple[AttemptTimeout, AttemptTimeout]:
+    """The limit of an attempt and that of an item of a stream, which differ where the deadline is the shorter."""
+    own, deadline_s = settings.attempt_timeout_s, settings.deadline_s
+    if isinstance(own, AdaptiveTimeout):
+        if deadline_s is not None and deadline_s < own.at_most_s:
+            own = replace(own, at_least_s=min(own.at_least_s, deadline_s), at_most_s=deadline_s)
+        timeout: AttemptTimeout = AdaptiveAttempts(settings.name, own, clock=settings.clock, sink=settings.sink)
+        return timeout, timeout
+    timeout = AttemptTimeout(settings.name, _shorter(own, deadline_s))
+    return timeout, timeout if timeout.seconds == own else AttemptTimeout(settings.name, own)
 
 
 def _shorter(one: float | None, other: float | None) -> float | None:

@@ -254,7 +254,9 @@ class _Limited(_Base):
         """What the attempt ended with: `error`, or that it was late when the cancellation in `error` is ours alone."""
         # Every firing is matched by one uncancel, or the task would stay "being cancelled" for its outer limits.
         if has_fired and task.uncancel() <= cancels_before and isinstance(error, CancelledError):
-            return self._timeout.too_late(self._reach, error, is_deadline=self._deadline_s <= self._reach)
+            return self._timeout.too_late(
+                self._reach, error, own=self._timeout.seconds, is_deadline=self._deadline_s <= self._reach
+            )
         return error
 
 

@@ -18,6 +18,7 @@ from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline, within
 from omninode.core.events import EventSink, MetricRecorded
+from omninode.resilience.adaptive import AdaptiveTimeout
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
 from omninode.resilience.chaos import ChaosConfig
@@ -51,7 +52,7 @@ class Policy:
     Args:
         name: of the target; what its calls, its breaker and its errors are called in events and messages.
         deadline_s: the time for everything, fallback excepted; the deadline of the scope holds as well.
-        attempt_timeout_s: the time of one attempt; None for that of the deadline.
+        attempt_timeout_s: the time of one attempt, fixed or learned; None for that of the deadline.
         retry: None for one attempt.
         breaker: its configuration, or a breaker to share.
         bulkhead: its configuration, or a bulkhead to share.
@@ -69,7 +70,7 @@ class Policy:
         name: str,
         *,
         deadline_s: float | None = None,
-        attempt_timeout_s: float | None = None,
+        attempt_timeout_s: float | AdaptiveTimeout | None = None,
         retry: RetryConfig | None = None,
         breaker: CircuitBreakerConfig | CircuitBreaker | None = None,
         bulkhead: BulkheadConfig | Bulkhead | None = None,
@@ -236,7 +237,7 @@ class Policy:
         """The items of the async generator `func(*args, **kwargs)`, tried again only before the first of them.
 
         Close it (`aclose`, or `contextlib.aclosing`) when you stop half-way: the permits are held until it ends. The
-        attempt timeout is the longest wait for one item. Hedge, adaptive limit, soft timeout and fallback do not
+        attempt timeout is the longest wait for one item. Hedge, adaptive limit, soft or adaptive timeout and fallback do not
         apply: a policy with one of them raises InvalidArgumentError.
         """
         return self._parts.streaming(func).items(func, *args, **kwargs)

@@ -52,6 +52,9 @@ class AttemptTimeout:
         self._wheel: Wheel | None = None
         self._timed_out = self._cut_by_deadline = 0
 
+    def __str__(self) -> str:
+        return "none" if self.seconds is None else f"{self.seconds:g} s"
+
     def statistics(self) -> TimeoutStatistics:
         """What it has done so far."""
         return TimeoutStatistics(seconds=self.seconds, timed_out=self._timed_out, cut_by_deadline=self._cut_by_deadline)
@@ -66,7 +69,7 @@ class AttemptTimeout:
                 moment is not blamed.
         """
         deadline = current.scope().deadline
-        allowed = self.seconds
+        allowed = own = self.seconds
         if deadline is not None:
             remaining = deadline.remaining()
             if remaining <= 0:
@@ -92,9 +95,8 @@ class AttemptTimeout:
             # Every firing is matched by one uncancel, or the task would stay "being cancelled" for its outer limits.
             has_fired = due.pop(entry, None) is None
             if has_fired and task.uncancel() <= cancels_before and isinstance(error, asyncio.CancelledError):
-                own = self.seconds
                 is_deadline = deadline is not None and (own is None or allowed < own)
-                late = self.too_late(allowed, error, is_deadline=is_deadline)
+                late = self.too_late(allowed, error, own=own, is_deadline=is_deadline)
                 raise late from late.__cause__
             raise
         finally:
@@ -105,9 +107,8 @@ class AttemptTimeout:
             task.uncancel()
         return value
 
-    def too_late(self, allowed: float, error: BaseException, *, is_deadline: bool) -> Exception:
-        """The error for an attempt cut off by `error` after `allowed` seconds, by its own limit or by a deadline."""
-        own = self.seconds
+    def too_late(self, allowed: float, error: BaseException, *, own: float | None, is_deadline: bool) -> Exception:
+        """The error for an attempt cut off by `error` after `allowed` seconds, by its `own` limit or by a deadline."""
         self._timed_out += not is_deadline
         self._cut_by_deadline += is_deadline
         timed_out = AttemptTimeoutError(f"{self.name}: no answer within {allowed:.3g} s; allow a longer attempt")
