@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import assert_type
 
 from omninode.resilience import (
+    AdaptiveTimeout,
     CallOutcome,
     CircuitBreaker,
     CircuitBreakerConfig,
@@ -57,6 +58,10 @@ async def what_goes_in_and_comes_out() -> None:
     assert_type(await policy.outcome(ask, "q"), CallOutcome[list[str]])
     assert_type((await policy.outcome(ask, "q")).unwrap(), list[str])
     assert_type(policy.call_blocking(plain, 1), float)
+    chain = policy.then(Policy("q", attempt_timeout_s=AdaptiveTimeout()))
+    assert_type(await chain.call(ask, "q", times=2), list[str])
+    assert_type(await chain.outcome(ask, "q"), CallOutcome[list[str]])
+    await chain.call(ask, 1)  # type: ignore[arg-type]
     async for token in policy.stream(tokens, 3):
         assert_type(token, bytes)
     assert_type(await decorated("q", times=2), list[str])

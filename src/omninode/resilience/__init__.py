@@ -6,6 +6,7 @@ from omninode.resilience.adaptive import AdaptiveTimeout
 from omninode.resilience.breaker import CircuitBreaker, Permit
 from omninode.resilience.budget import BudgetConfig, RetryBudget
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
+from omninode.resilience.chain import Chain
 from omninode.resilience.chaos import ChaosConfig, ChaosStatistics
 from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig, CircuitState
 from omninode.resilience.classify import Outcome, classify, is_retryable
@@ -41,6 +42,7 @@ __all__ = [
     "BulkheadStatistics",
     "CallOutcome",
     "CallRecord",
+    "Chain",
     "ChaosConfig",
     "ChaosStatistics",
     "CircuitBreaker",

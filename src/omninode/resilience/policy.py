@@ -21,6 +21,7 @@ from omninode.core.events import EventSink, MetricRecorded
 from omninode.resilience.adaptive import AdaptiveTimeout
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
+from omninode.resilience.chain import Chain
 from omninode.resilience.chaos import ChaosConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
 from omninode.resilience.composition import Settings, composed
@@ -269,6 +270,10 @@ class Policy:
             return cast("F", streamed(self.stream, func))
         self._parts.blocking(func)
         return cast("F", blocking(self.call_blocking, func))
+
+    def then(self, other: Policy | Chain) -> Chain:
+        """This policy with `other` inside each of its attempts; see `Chain`."""
+        return Chain(self).then(other)
 
     def statistics(self) -> PolicyStatistics:
         """What went through so far: the calls, and what each part did, in one frozen value."""

@@ -8,6 +8,7 @@ never early and at most a step of the `wheel` late.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -70,6 +71,7 @@ class AttemptTimeout:
         """
         deadline = current.scope().deadline
         allowed = own = self.seconds
+        remaining = math.inf
         if deadline is not None:
             remaining = deadline.remaining()
             if remaining <= 0:
@@ -95,7 +97,8 @@ class AttemptTimeout:
             # Every firing is matched by one uncancel, or the task would stay "being cancelled" for its outer limits.
             has_fired = due.pop(entry, None) is None
             if has_fired and task.uncancel() <= cancels_before and isinstance(error, asyncio.CancelledError):
-                is_deadline = deadline is not None and (own is None or allowed < own)
+                # A tie is the deadline's: nothing is left for another attempt.
+                is_deadline = own is None or remaining <= own
                 late = self.too_late(allowed, error, own=own, is_deadline=is_deadline)
                 raise late from late.__cause__
             raise
