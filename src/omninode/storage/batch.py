@@ -72,7 +72,9 @@ class Plan:
 
     def method(self, rows: int) -> str:
         """How this many rows are written: copy, unnest, any or stage."""
-        if self.operation is Operation.INSERT and not self.skips_conflicts:
+        # COPY takes nothing but the binary form of each type, and for some the driver has none.
+        is_copied = not any(column.is_sent_as_text for column in self.columns)
+        if self.operation is Operation.INSERT and not self.skips_conflicts and is_copied:
             return "copy"
         if self.operation is Operation.DELETE:
             return "any" if len(self.keys) == 1 else "unnest"
@@ -210,6 +212,11 @@ async def write_rows(
                 table=plan.table.name,
                 column=getattr(error, "column_name", None),
             ) from error
+        except (TypeError, ValueError, OverflowError, asyncpg.UnsupportedClientFeatureError) as error:
+            # The driver could not put a value into the form that its type has on the wire.
+            raise BatchDataError(
+                f"{plan.operation} on {plan.table.name!r}: a value cannot be sent: {error}", table=plan.table.name
+            ) from error
 
 
 async def _send(session: Session, plan: Plan, columns: Sequence[Sequence[object]]) -> int:
@@ -219,7 +226,7 @@ async def _send(session: Session, plan: Plan, columns: Sequence[Sequence[object]
         case "any":
             return touched(await session.driver.execute(_delete_any(plan), columns[0]))
         case "unnest":
-            casts = ", ".join(f"${n}::{column.cast_type}[]" for n, column in enumerate(plan.columns, 1))
+            casts = ", ".join(f"${n}::{_sent_type(column)}[]" for n, column in enumerate(plan.columns, 1))
             source = f"unnest({casts}) AS v ({_names(plan.columns)})"
             return touched(await session.driver.execute(_merge(plan, source), *columns))
         case _:
@@ -240,7 +247,7 @@ async def _through_stage(session: Session, plan: Plan, columns: Sequence[Sequenc
     # Made from a query, the table has no constraint of the original: columns that are not sent may stay out.
     await session.driver.execute(
         f"CREATE TEMPORARY TABLE {_STAGE} ON COMMIT DROP AS "  # noqa: S608 - names from the catalogue
-        f"SELECT {_names(plan.columns)} FROM {plan.table.quoted} WITH NO DATA"
+        f"SELECT {', '.join(map(_staged, plan.columns))} FROM {plan.table.quoted} WITH NO DATA"
     )
     await _copy(session, plan, columns, schema="pg_temp", name=_STAGE)
     count = touched(await session.driver.execute(_merge(plan, f"pg_temp.{_STAGE} AS v")))
@@ -248,27 +255,45 @@ async def _through_stage(session: Session, plan: Plan, columns: Sequence[Sequenc
     return count
 
 
-def _names(columns: Sequence[Column], prefix: str = "") -> str:
-    return ", ".join(prefix + quoted(column.name) for column in columns)
+def _names(columns: Sequence[Column]) -> str:
+    return ", ".join(quoted(column.name) for column in columns)
+
+
+def _sent_type(column: Column) -> str:
+    return "text" if column.is_sent_as_text else column.cast_type
+
+
+def _staged(column: Column) -> str:
+    name = quoted(column.name)
+    return f"{name}::text AS {name}" if column.is_sent_as_text else name
+
+
+def _sent(column: Column) -> str:
+    """The value that was sent for a column, in the column's own type."""
+    return f"v.{quoted(column.name)}" + (f"::{column.cast_type}" if column.is_sent_as_text else "")
 
 
 def _delete_any(plan: Plan) -> str:
     key = plan.columns[0]
-    return f"DELETE FROM {plan.table.quoted} WHERE {quoted(key.name)} = ANY ($1::{key.cast_type}[])"  # noqa: S608
+    values = f"$1::{_sent_type(key)}[]" + (f"::{key.cast_type}[]" if key.is_sent_as_text else "")
+    return f"DELETE FROM {plan.table.quoted} WHERE {quoted(key.name)} = ANY ({values})"  # noqa: S608
 
 
 # The identifiers below come from the catalogue, quoted; the values travel as parameters or by COPY.
 def _merge(plan: Plan, source: str) -> str:
     table = plan.table.quoted
-    same = " AND ".join(f"t.{quoted(key)} = v.{quoted(key)}" for key in plan.keys)
+    same = " AND ".join(
+        f"t.{quoted(column.name)} = {_sent(column)}" for column in plan.columns if column.name in plan.keys
+    )
     if plan.operation is Operation.DELETE:
         return f"DELETE FROM {table} AS t USING {source} WHERE {same}"  # noqa: S608
     if plan.operation is Operation.UPDATE:
-        sets = ", ".join(f"{quoted(column.name)} = v.{quoted(column.name)}" for column in plan.values)
+        sets = ", ".join(f"{quoted(column.name)} = {_sent(column)}" for column in plan.values)
         return f"UPDATE {table} AS t SET {sets} FROM {source} WHERE {same}"  # noqa: S608
-    insert = f"INSERT INTO {table} ({_names(plan.columns)}) SELECT {_names(plan.columns, 'v.')} FROM {source}"  # noqa: S608
+    sent = ", ".join(map(_sent, plan.columns))
+    insert = f"INSERT INTO {table} ({_names(plan.columns)}) SELECT {sent} FROM {source}"  # noqa: S608
     if not plan.keys:
-        return f"{insert} ON CONFLICT DO NOTHING"
+        return f"{insert} ON CONFLICT DO NOTHING" if plan.skips_conflicts else insert
     target = ", ".join(quoted(key) for key in plan.keys)
     sets = ", ".join(f"{quoted(column.name)} = EXCLUDED.{quoted(column.name)}" for column in plan.values)
     return f"{insert} ON CONFLICT ({target}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")

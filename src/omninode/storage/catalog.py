@@ -14,10 +14,16 @@ from omninode.core.errors import BatchDataError
 if TYPE_CHECKING:
     from omninode.storage.session import Row, Session
 
-__all__ = ["Catalog", "Column", "Table", "quoted"]
+__all__ = ["PLAIN_TYPES", "Catalog", "Column", "Table", "quoted"]
 
+# What values.py turns into the driver's own form; vectors, ranges, addresses and the like are not among them.
+PLAIN_TYPES = frozenset({
+    "text", "varchar", "bpchar", "name", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "bool", "uuid",
+    "timestamptz", "timestamp", "date", "time", "interval", "bytea", "json", "jsonb",
+})  # fmt: skip
 _KINDS = {"v": "a view", "m": "a materialised view", "f": "a foreign table"}
 _TABLES_KEPT = 500
+_NAMES_SHOWN = 20
 
 
 def quoted(name: str) -> str:
@@ -47,6 +53,11 @@ class Column:
         """Whether it holds arrays."""
         return self.element_type is not None
 
+    @property
+    def is_sent_as_text(self) -> bool:
+        """Whether its values travel as text for the server to read: so do types that have no form of ours."""
+        return not self.is_array and self.labels is None and self.type not in PLAIN_TYPES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
@@ -69,7 +80,7 @@ class Table:
             column = self.columns.get(name) if isinstance(name, str) else None
             if column is None:
                 raise BatchDataError(
-                    f"table {self.name!r} has no column {name!r}; it has {', '.join(self.columns)}",
+                    f"table {self.name!r} has no column {name!r}; it has {_listed(list(self.columns))}",
                     table=self.name,
                     column=str(name),
                 )
@@ -123,6 +134,11 @@ class Catalog:
             columns={column.name: column for column in columns},
             unique_keys=tuple(frozenset(row["columns"]) for row in keys),
         )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _column(row: Row) -> Column:

@@ -2,7 +2,7 @@
 
 The reason holds no secret that can be told by its shape. The row is kept as it was given, secrets included: it is the
 only copy, to be written again once it has been put right. Whoever may read `dead_letters` may read what any table of
-the database was to hold.
+the database was to hold. Only a text or bytes too large for a row of their own are cut, which is said in their place.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bury", "storable"]
 
+# jsonb takes strings of up to 256 MiB; a dead letter is to be read, not to be a second store.
+_LARGEST_KEPT, _KEPT = 10_000_000, 10_000
+
 
 async def bury(
     session: Session,
@@ -40,7 +43,12 @@ async def bury(
 
 
 def storable(value: object) -> object:
-    """`value` with what Postgres cannot store in text or jsonb (NUL, lone surrogates) replaced by U+FFFD."""
+    """`value` with what Postgres cannot store in text or jsonb replaced: NUL and lone surrogates by U+FFFD.
+
+    Of text and bytes of more than ten million only the beginning is kept, with the size of the whole.
+    """
+    if isinstance(value, str | bytes | bytearray) and len(value) > _LARGEST_KEPT:
+        return f"{storable(value[:_KEPT])}… (the first {_KEPT:,} of {len(value):,})"
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, Mapping):

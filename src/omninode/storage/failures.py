@@ -21,8 +21,9 @@ _UNAVAILABLE_CLASSES = ("08", "53")
 _UNAVAILABLE = {"57P01", "57P02", "57P03"}
 # Serialisation failure, deadlock, lock not available: the same transaction may succeed when repeated.
 _REPEATABLE = {"40001", "40P01", "55P03"}
-# 22 data exception, 23 integrity constraint: the row is at fault, and would be again.
-_DATA_CLASSES = ("22", "23")
+# 22 data exception, 23 integrity constraint, 54000 a value beyond the server's limits: the row is at fault, and would
+# be again.
+_DATA_CODES = ("22", "23", "54000")
 
 # The details of key violations begin like this; all others ("Failing row contains …") are nothing but values.
 _KEY_DETAIL = re.compile(r"Key (\(.+?\))=\(")
@@ -83,7 +84,7 @@ def _remedy(error: asyncpg.PostgresError, config: ConnectionConfig) -> str:
 def is_data_error(error: BaseException) -> bool:
     """Whether the rows are at fault, so that writing them again would fail again."""
     code = getattr(error, "sqlstate", None)
-    return isinstance(code, str) and code.startswith(_DATA_CLASSES)
+    return isinstance(code, str) and code.startswith(_DATA_CODES)
 
 
 def told_without_values(error: asyncpg.PostgresError) -> str:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from uuid import UUID
 
 import orjson
@@ -25,6 +26,11 @@ __all__ = ["prepared_column"]
 _NONE = type(None)
 _INTEGERS = {"int2": 2**15, "int4": 2**31, "int8": 2**63, "oid": 2**32}
 _FLOAT4_MAX = 3.4028235e38
+# A field ends at 1 GiB less what the protocol adds; beyond, the server does not answer but hangs up.
+_LARGEST_BYTES = 1_000_000_000
+
+
+_ADDRESSES = IPv4Address | IPv4Interface | IPv4Network | IPv6Address | IPv6Interface | IPv6Network
 
 
 class _RefusedError(Exception):
@@ -39,7 +45,7 @@ def prepared_column(
     `numbers` are the rows' places in the caller's data, where they are not 0, 1, 2 and so on.
     """
     convert = _converter(column)
-    if convert is None or _is_ready(values, column):
+    if _is_ready(values, column):
         return values
     if column.type in {"json", "jsonb"} and (encoded := _quick_json(values)) is not None:
         return encoded
@@ -77,6 +83,9 @@ def _is_ready(values: Sequence[object], column: Column) -> bool:
         limit = _INTEGERS[column.type]
         # The set of types has just been checked, which narrows the values for us and not for the type checker.
         return types <= {int} and all(value is None or -limit <= value < limit for value in values)  # type: ignore[operator]
+    if column.type == "bytea":
+        # As above: they are bytes or None.
+        return types <= {bytes} and all(value is None or len(value) <= _LARGEST_BYTES for value in values)  # type: ignore[arg-type]
     if column.type == "timestamptz":
         # As above: they are datetimes or None.
         return types <= {datetime} and all(value is None or value.tzinfo is not None for value in values)  # type: ignore[attr-defined]
@@ -87,6 +96,8 @@ def _is_ready(values: Sequence[object], column: Column) -> bool:
 def _is_clean_text(values: Sequence[object]) -> bool:
     # The caller has checked that they are str or None.
     joined = "".join(value for value in values if value is not None)  # type: ignore[misc]
+    if len(joined) > _LARGEST_BYTES // 4:
+        return False
     try:
         joined.encode()
     except UnicodeEncodeError:
@@ -98,15 +109,14 @@ _READY: dict[str, set[type]] = {
     "uuid": {UUID},
     "bool": {bool},
     "float8": {float, int},
-    "bytea": {bytes},
     "numeric": {Decimal},
     "date": {date},
     "interval": {timedelta},
 }
 
 
-def _converter(column: Column) -> Callable[[object], object] | None:
-    """How one value of this column is checked and converted; None when its type is the driver's own business."""
+def _converter(column: Column) -> Callable[[object], object]:
+    """How one value of this column is checked and converted."""
     if column.element_type is not None:
         inner = _CONVERTERS.get(column.element_type)
         return lambda value: _array(value, inner)
@@ -116,7 +126,7 @@ def _converter(column: Column) -> Callable[[object], object] | None:
     if column.max_length is not None:
         limit = column.max_length
         return lambda value: _short_text(value, limit)
-    return _CONVERTERS.get(column.type)
+    return _CONVERTERS.get(column.type, _written)
 
 
 def _type_error(value: object, wanted: str) -> _RefusedError:
@@ -124,7 +134,8 @@ def _type_error(value: object, wanted: str) -> _RefusedError:
 
 
 def _excerpt(value: object) -> str:
-    shown = repr(value)
+    # Cut before it is spelled out: the value may be a gigabyte.
+    shown = repr(value[:60] if isinstance(value, str | bytes | bytearray) else value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
@@ -135,13 +146,28 @@ def _article(word: str) -> str:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise _type_error(value, "text")
+    _check_size(len(value))
     if "\0" in value:
         raise _RefusedError(f"text with a NUL character at {value.index(chr(0))}; Postgres cannot store it")
     try:
-        value.encode()
+        _check_size(len(value.encode()))
     except UnicodeEncodeError as error:
         raise _RefusedError(f"text with a lone surrogate at {error.start}; it is not valid Unicode") from error
     return value
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > _LARGEST_BYTES:
+        raise _RefusedError(f"{size_bytes:,} bytes; Postgres stores at most about {_LARGEST_BYTES:,} in one field")
+
+
+def _written(value: object) -> str:
+    """What the server reads as a value of a type that has no form of ours: text as it is, a list as a vector."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(str(_float(part)) for part in value)}]"
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal | _ADDRESSES):
+        raise _type_error(value, "text as Postgres reads it")
+    return _text(str(value))
 
 
 def _short_text(value: object, limit: int) -> str:
@@ -252,6 +278,7 @@ def _interval(value: object) -> timedelta:
 def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes | bytearray | memoryview):
         raise _type_error(value, "bytes")
+    _check_size(memoryview(value).nbytes)
     return bytes(value)
 
 
@@ -262,6 +289,8 @@ def _quick_json(values: Sequence[object]) -> list[EncodedJson | None] | None:
     except orjson.JSONEncodeError:
         return None
     joined = b"".join(data for data in encoded if data is not None)
+    if len(joined) > _LARGEST_BYTES // 4:
+        return None
     return None if b"\\u0000" in joined or b"null" in joined else encoded
 
 
@@ -270,6 +299,7 @@ def _json(value: object) -> EncodedJson:
         data = orjson.dumps(value)
     except orjson.JSONEncodeError as error:
         raise _RefusedError(f"not JSON: {error}") from error
+    _check_size(len(data))
     if b"\\u0000" in data and _has_nul(value):
         raise _RefusedError("JSON with a NUL character in a text; Postgres cannot store it")
     if b"null" in data and _has_no_number(value):
