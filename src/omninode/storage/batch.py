@@ -16,7 +16,7 @@ import asyncpg
 
 from omninode.core.errors import BatchDataError
 from omninode.storage.catalog import Column, Table, quoted
-from omninode.storage.failures import is_data_error, told_without_values, translated
+from omninode.storage.failures import answered, is_data_error, told_without_values
 from omninode.storage.session import Session, touched
 from omninode.storage.values import prepared_column
 
@@ -201,7 +201,7 @@ async def write_rows(
         rows = [rows[index] for index in order]
         numbers = order if numbers is None else [numbers[index] for index in order]
     columns = [_prepared(plan, column, rows, numbers) for column in plan.columns]
-    with translated(f"{plan.operation} on {plan.table.name}"):
+    with answered(f"{plan.operation} on {plan.table.name}"):
         try:
             return await _send(session, plan, columns)
         except asyncpg.PostgresError as error:
@@ -337,9 +337,7 @@ def _halves(rows: Sequence[RowData]) -> Iterator[tuple[int, Sequence[RowData]]]:
 
 async def first_bad_row(session: Session, plan: Plan, rows: Sequence[RowData]) -> int | None:
     """The index of the first row that cannot be written after those before it, None when all can; changes nothing."""
-    transaction = session.driver.transaction()
-    await transaction.start()
-    try:
+    async with session.rolled_back():
         if await _fits(session, plan, rows):
             return None
         low, high = 0, len(rows)  # rows before `low` are written; one of [low, high) is bad
@@ -350,8 +348,6 @@ async def first_bad_row(session: Session, plan: Plan, rows: Sequence[RowData]) -
             else:
                 high = middle
         return low
-    finally:
-        await transaction.rollback()
 
 
 async def _fits(session: Session, plan: Plan, rows: Sequence[RowData]) -> bool:

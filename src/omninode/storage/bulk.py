@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -33,7 +33,7 @@ from omninode.storage.lanes import Lane
 from omninode.storage.session import Session
 from omninode.validation.secrets import redact
 
-__all__ = ["LARGEST_BATCH", "BatchRequest", "BatchResult", "BulkWriter"]
+__all__ = ["LARGEST_BATCH", "BatchProgress", "BatchRequest", "BatchResult", "BulkWriter"]
 
 LARGEST_BATCH = 10_000
 _TRIES = 6
@@ -72,6 +72,16 @@ class BatchResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchProgress:
+    """How far a call is: `rows` of `total` have been dealt with, in `batches`, after `duration_ms`."""
+
+    rows: int
+    total: int
+    batches: int
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRequest:
     """The arguments of one call, checked as far as they can be without the database."""
 
@@ -83,6 +93,8 @@ class BatchRequest:
     batch_size: int
     grows: bool
     isolate: bool = False
+    is_dry: bool = False
+    progress: Callable[[BatchProgress], None] | None = None
 
     def __post_init__(self) -> None:
         table = str(self.table)
@@ -105,6 +117,10 @@ class _Tally:
     failed: int = 0
     batches: int = 0
 
+    @property
+    def duration_ms(self) -> float:
+        return max((time.perf_counter() - self.since) * 1000, 1e-6)
+
 
 class BulkWriter:
     """Writes requests to one database after another; what it learns of their tables it keeps."""
@@ -120,13 +136,15 @@ class BulkWriter:
         try:
             await self._write_repeating(database, request, tally)
         except OmniNodeError as error:
+            if request.is_dry:
+                raise
             with suppress(OmniNodeError):  # the log is a courtesy; the error is the answer
                 async with database.acquire(lane=Lane.INGEST, doing="batch log") as session:
                     await self._log(
                         session, request, _Tally(method=tally.method, since=tally.since), error=error.message
                     )
             raise
-        seconds = max(time.perf_counter() - tally.since, 1e-9)
+        duration_ms = tally.duration_ms
         return BatchResult(
             table=request.table,
             operation=str(request.operation),
@@ -135,8 +153,8 @@ class BulkWriter:
             skipped=max(0, len(request.data) - tally.rows - tally.failed),
             failed=tally.failed,
             batches=tally.batches,
-            duration_ms=seconds * 1000,
-            rows_per_s=tally.rows / seconds,
+            duration_ms=duration_ms,
+            rows_per_s=1000 * tally.rows / duration_ms,
         )
 
     async def _write_repeating(self, database: Database, request: BatchRequest, tally: _Tally) -> None:
@@ -155,20 +173,9 @@ class BulkWriter:
     async def _write(self, database: Database, request: BatchRequest, tally: _Tally) -> None:
         async with database.acquire(lane=Lane.INGEST, doing=f"batch {request.operation} {request.table}") as session:
             plan = await self._plan(database, session, request)
-            if request.isolate:
-                await self._write_isolated(session, request, plan, tally)
-                return
-            order = ordered_rows(plan, request.data)
-            try:
-                async with session.transaction():
-                    for part, numbers in _batches(request, order, tally):
-                        tally.method = plan.method(len(part))
-                        tally.rows += await write_rows(session, plan, part, numbers=numbers)
-                    await self._log(session, request, tally)
-            except BatchDataError as error:
-                if error.row is not None or len(order) > _LOCATE_UP_TO:
-                    raise
-                raise await _located(session, plan, request, error, order=order) from error
+            write = self._write_isolated if request.isolate else self._write_whole
+            async with session.rolled_back() if request.is_dry else nullcontext():
+                await write(session, request, plan, tally)
 
     async def _plan(self, database: Database, session: Session, request: BatchRequest) -> Plan:
         catalog = self._catalogs.setdefault(database.config.display, Catalog())
@@ -183,6 +190,19 @@ class BulkWriter:
                     raise
                 catalog.forget(request.table)  # it may have been changed since it was read
         raise AssertionError  # the loop returns or raises
+
+    async def _write_whole(self, session: Session, request: BatchRequest, plan: Plan, tally: _Tally) -> None:
+        order = ordered_rows(plan, request.data)
+        try:
+            async with session.transaction():
+                for part, numbers in _batches(request, order, tally):
+                    tally.method = plan.method(len(part))
+                    tally.rows += await write_rows(session, plan, part, numbers=numbers)
+                await self._log(session, request, tally)
+        except BatchDataError as error:
+            if error.row is not None or len(order) > _LOCATE_UP_TO:
+                raise
+            raise await _located(session, plan, request, error, order=order) from error
 
     async def _write_isolated(self, session: Session, request: BatchRequest, plan: Plan, tally: _Tally) -> None:
         first_error = ""
@@ -216,7 +236,7 @@ class BulkWriter:
             tally.rows,
             failed,
             tally.batches,
-            round((time.perf_counter() - tally.since) * 1000),
+            round(tally.duration_ms),
             None if error is None else redact(str(storable(error)))[:2000],
         )
 
@@ -232,6 +252,10 @@ def _batches(
         yield [request.data[number] for number in numbers], numbers
         tally.batches += 1
         start += len(numbers)
+        if request.progress is not None:
+            request.progress(
+                BatchProgress(rows=start, total=len(order), batches=tally.batches, duration_ms=tally.duration_ms)
+            )
         if request.grows and time.perf_counter() - before < _GROW_BELOW_S:
             size = min(2 * size, LARGEST_BATCH)
 

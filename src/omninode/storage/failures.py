@@ -14,7 +14,7 @@ import asyncpg
 from omninode.core.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, OmniNodeError
 from omninode.storage.config import ConnectionConfig
 
-__all__ = ["as_database_error", "connecting", "is_data_error", "told_without_values", "translated"]
+__all__ = ["answered", "as_database_error", "connecting", "is_data_error", "told_without_values", "translated"]
 
 # 08 connection; 53 out of disk, memory or connections; 57P01-57P03 shut down, crashed, starting up.
 _UNAVAILABLE_CLASSES = ("08", "53")
@@ -105,3 +105,15 @@ def translated(doing: str) -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
+
+
+@contextmanager
+def answered(doing: str) -> Iterator[None]:
+    """Run the body, which waits for the driver alone: as `translated`, and its silence is DatabaseUnavailableError."""
+    with translated(doing):
+        try:
+            yield
+        except TimeoutError as error:
+            if isinstance(error, OmniNodeError):
+                raise
+            raise DatabaseUnavailableError(f"{doing}: the database does not answer") from error

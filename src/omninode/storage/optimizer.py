@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from omninode.core import ambient
@@ -10,11 +10,11 @@ from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import ConfigurationError
 from omninode.storage.advisor import QueryReport, report_queries
 from omninode.storage.batch import Operation, RowData
-from omninode.storage.bulk import LARGEST_BATCH, BatchRequest, BatchResult, BulkWriter
+from omninode.storage.bulk import LARGEST_BATCH, BatchProgress, BatchRequest, BatchResult, BulkWriter
 from omninode.storage.database import Database
 from omninode.storage.indexes import IndexChange, create_missing
 
-__all__ = ["BatchResult", "PerformanceOptimizer"]
+__all__ = ["BatchProgress", "BatchResult", "PerformanceOptimizer"]
 
 # The document's BATCH_OPERATION_SIZE.
 _FIRST_BATCH = 100
@@ -40,7 +40,7 @@ class PerformanceOptimizer:
         self._batch_size = batch_size
         self._writer = BulkWriter(clock=clock or SystemClock())
 
-    async def batch_write_with_pooling(
+    async def batch_write_with_pooling(  # noqa: PLR0913 - the document's own, and one keyword per choice
         self,
         data: Sequence[RowData],
         operation_type: str,
@@ -50,6 +50,8 @@ class PerformanceOptimizer:
         on_conflict: Literal["fail", "skip"] = "fail",
         batch_size: int | None = None,
         isolate: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[BatchProgress], None] | None = None,
     ) -> BatchResult:
         """Write all of `data` (mappings of column to value) and say what was done.
 
@@ -64,6 +66,10 @@ class PerformanceOptimizer:
             key_columns: what identifies a row for UPDATE, DELETE and UPSERT; of several rows with one key the last
                 wins.
             on_conflict: what INSERT does with a row that violates a unique index.
+            dry_run: do everything, then take it back, the log of it included: the result and the errors are those
+                of the real call. Sequences move on, and locks are held as long as it takes.
+            progress: called after each batch, before the commit. What it raises ends the call and comes out of it,
+                as does every error; a call that is repeated after a deadlock begins again at the first row.
         """
         database, first_batch = await self._opened()
         request = BatchRequest(
@@ -75,6 +81,8 @@ class PerformanceOptimizer:
             batch_size=first_batch if batch_size is None else batch_size,
             grows=batch_size is None,
             isolate=isolate,
+            is_dry=dry_run,
+            progress=progress,
         )
         return await self._writer.write(database, request)
 

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from omninode.core.errors import DatabaseUnavailableError, OmniNodeError
-from omninode.storage.failures import translated
+from omninode.storage.failures import answered, translated
 from omninode.storage.statements import StatementClock
 
 if TYPE_CHECKING:
@@ -71,15 +70,22 @@ class Session:
                 yield
 
     @asynccontextmanager
-    async def _running(self, name: str) -> AsyncIterator[None]:
-        before = time.perf_counter()
-        with translated(f"statement {name}"):
+    async def rolled_back(self) -> AsyncIterator[None]:
+        """Undo what the body did when it ends, however it ends; inside another transaction, that alone."""
+        with translated("transaction"):
+            transaction = self.driver.transaction()
+            await transaction.start()
             try:
                 yield
-            except TimeoutError as error:
-                if isinstance(error, OmniNodeError):
-                    raise
-                raise DatabaseUnavailableError(f"statement {name}: the database does not answer") from error
+            finally:
+                await transaction.rollback()
+
+    @asynccontextmanager
+    async def _running(self, name: str) -> AsyncIterator[None]:
+        before = time.perf_counter()
+        with answered(f"statement {name}"):
+            try:
+                yield
             finally:
                 self._times.add(name, time.perf_counter() - before)
 
