@@ -8,6 +8,7 @@ from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
 from omninode.resilience.detector import Detector, DetectorSpec
 from omninode.resilience.ranges import require_seconds, require_share
+from omninode.resilience.sensitivity import Sensitivity
 from omninode.resilience.window import Window, check_window, window_of
 
 __all__ = ["AnyOf", "FailureRate", "SlowCallRate"]
@@ -25,6 +26,8 @@ class FailureRate:
 
     After a long healthy time it is slow: with 50 calls/s and 30 s, a hard outage takes 750 failures at 50 %. See
     `Sequential`, which takes 16 and trips falsely less often.
+
+    Sensitised, half of `min_calls` is enough, rounded up, when the latest of them failed; the share stays.
     """
 
     share: float = 0.5
@@ -44,7 +47,7 @@ class FailureRate:
     def start(self, clock: Clock) -> Detector:
         """See `DetectorSpec.start`."""
         window = window_of(self.calls, self.seconds, clock)
-        return _Share(window, share=self.share, min_calls=self.min_calls, slower_than_s=None)
+        return _Share(window, Sensitivity(clock), share=self.share, min_calls=self.min_calls, slower_than_s=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class SlowCallRate:
     """Trips when at least `share` of the calls in the window took longer than `slower_than_s`, however they ended.
 
     The other settings are those of `FailureRate`. For calls whose length depends on what is asked, such as answers of
-    a model, prefer a soft timeout, which learns what is slow.
+    a model, prefer a soft timeout, which learns what is slow. Sensitised, it does as `FailureRate` does.
     """
 
     slower_than_s: float
@@ -74,12 +77,14 @@ class SlowCallRate:
     def start(self, clock: Clock) -> Detector:
         """See `DetectorSpec.start`."""
         window = window_of(self.calls, self.seconds, clock)
-        return _Share(window, share=self.share, min_calls=self.min_calls, slower_than_s=self.slower_than_s)
+        return _Share(
+            window, Sensitivity(clock), share=self.share, min_calls=self.min_calls, slower_than_s=self.slower_than_s
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Trips when any of `specs` does, such as a sequential test and a slow-call rate."""
+    """Trips when any of `specs` does, such as a sequential test and a slow-call rate; sensitised, each of them is."""
 
     specs: tuple[DetectorSpec, ...]
 
@@ -99,10 +104,19 @@ class AnyOf:
 
 
 class _Share:
-    __slots__ = ("_min_calls", "_share", "_slower_than_s", "_window", "is_calm")
+    __slots__ = ("_min_calls", "_sensitivity", "_share", "_slower_than_s", "_window", "is_calm")
 
-    def __init__(self, window: Window, *, share: float, min_calls: int, slower_than_s: float | None) -> None:
+    def __init__(
+        self,
+        window: Window,
+        sensitivity: Sensitivity,
+        *,
+        share: float,
+        min_calls: int,
+        slower_than_s: float | None,
+    ) -> None:
         self._window = window
+        self._sensitivity = sensitivity
         self._share = share
         self._min_calls = min_calls
         self._slower_than_s = slower_than_s
@@ -114,18 +128,24 @@ class _Share:
     def failed(self, took_s: float) -> bool:
         return self._add(is_bad=self._slower_than_s is None or took_s > self._slower_than_s)
 
+    def sensitise(self, lasts_s: float) -> None:
+        self._sensitivity.set(lasts_s)
+
     def reset(self) -> None:
         self._window.clear()
+        self._sensitivity.set(0.0)
 
     @property
     def reason(self) -> str:
         how = "failed" if self._slower_than_s is None else f"took longer than {self._slower_than_s:g} s"
-        return f"{self._window.bad} of the latest {self._window.total} calls {how}"
+        return f"{self._window.bad} of the latest {self._window.total} calls {how}{self._sensitivity.note}"
 
     def _add(self, *, is_bad: bool) -> bool:
         window = self._window
         window.add(is_bad=is_bad)
-        return window.total >= self._min_calls and window.bad >= self._share * window.total
+        # Only a bad call may profit: what was counted before the word from elsewhere must not trip it on a good one.
+        enough = (self._min_calls + 1) // 2 if is_bad and self._sensitivity.is_on else self._min_calls
+        return window.total >= enough and window.bad >= self._share * window.total
 
 
 class _Any:
@@ -140,6 +160,10 @@ class _Any:
 
     def failed(self, took_s: float) -> bool:
         return self._heard([part for part in self._parts if part.failed(took_s)])
+
+    def sensitise(self, lasts_s: float) -> None:
+        for part in self._parts:
+            part.sensitise(lasts_s)
 
     def reset(self) -> None:
         for part in self._parts:

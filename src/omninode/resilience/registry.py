@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from omninode.core import ambient, current
-from omninode.core.clock import Clock
+from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink
 from omninode.resilience.breaker import CircuitBreaker
@@ -38,11 +38,12 @@ class BreakerRegistry:
     ) -> None:
         require_count("BreakerRegistry", "max_size", max_size, at_least=1)
         self._config = config or CircuitBreakerConfig()
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._sink = sink
         self._max_size = max_size
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
         self._restorable: dict[str, BreakerSnapshot] = {}
+        self._sensitive_until: dict[str, float] = {}
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -82,6 +83,27 @@ class BreakerRegistry:
             elif len(self._restorable) < self._max_size:
                 self._restorable[snapshot.name] = snapshot
 
+    def sensitise(self, name: str, *, lasts_s: float) -> bool:
+        """Let the breaker called `name` open on about half the evidence for `lasts_s` seconds; 0 ends that.
+
+        For when it is open in another process. Nothing opens by this alone. One that is open or half open here is
+        left alone, because it finds out for itself; one that does not exist yet is told when it is made.
+
+        Returns:
+            Whether a closed breaker of that name is here to be told.
+        """
+        self._sensitive_until.pop(name, None)
+        breaker = self._breakers.get(name)
+        if breaker is not None:
+            if breaker.state is CircuitState.CLOSED:
+                breaker.detector.sensitise(lasts_s)
+            return breaker.state is CircuitState.CLOSED
+        if lasts_s > 0:
+            while len(self._sensitive_until) >= self._max_size:
+                del self._sensitive_until[next(iter(self._sensitive_until))]
+            self._sensitive_until[name] = self._clock.monotonic() + lasts_s
+        return False
+
     def _make(self, name: str, config: CircuitBreakerConfig) -> CircuitBreaker:
         while len(self._breakers) >= self._max_size:
             self._evict()
@@ -90,6 +112,9 @@ class BreakerRegistry:
         snapshot = self._restorable.pop(name, None)
         if snapshot is not None:
             breaker.restore(snapshot)
+        until = self._sensitive_until.pop(name, None)
+        if until is not None and breaker.state is CircuitState.CLOSED:
+            breaker.detector.sensitise(until - self._clock.monotonic())
         return breaker
 
     def _evict(self) -> None:
