@@ -15,6 +15,7 @@ from omninode.resilience.fallback import Fallback, FallbackStatistics
 from omninode.resilience.hedge import Hedge, HedgeStatistics
 from omninode.resilience.limiter import Adaptive, Aimd, Gradient2, LimitStatistics
 from omninode.resilience.parking import Park, ParkingStatistics
+from omninode.resilience.peers import PeerListener, PeerNews, Peers, PeerSource, PeerStatistics
 from omninode.resilience.policy import CallOutcome, Policy, PolicyStatistics
 from omninode.resilience.rate import Rate, RateStatistics
 from omninode.resilience.rates import AnyOf, FailureRate, SlowCallRate
@@ -60,6 +61,11 @@ __all__ = [
     "Outcome",
     "Park",
     "ParkingStatistics",
+    "PeerListener",
+    "PeerNews",
+    "PeerSource",
+    "PeerStatistics",
+    "Peers",
     "Permit",
     "Policy",
     "PolicyStatistics",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -54,9 +54,14 @@ class StateStore(Protocol):
     """Where snapshots are kept. Both may raise; nothing on a call's path waits for either."""
 
     async def load(self) -> StoredState:
-        """All that was kept, from every process that kept something."""
+        """All that was kept, by processes that are gone as far as that can be known."""
         ...
 
-    async def save(self, breakers: Sequence[BreakerSnapshot], retries: Sequence[RetrySnapshot]) -> None:
-        """Keep these instead of what was kept under their names; they come sorted by name."""
+    async def save(
+        self, breakers: Sequence[BreakerSnapshot], retries: Sequence[RetrySnapshot], *, moved: Collection[str] = ()
+    ) -> None:
+        """Keep these instead of what was kept under their names; they come sorted by name.
+
+        `moved` names the breakers whose state is news to other processes.
+        """
         ...

@@ -1,8 +1,13 @@
-"""Keeping the state of breakers and retry managers across restarts, beside the calls and never in their way.
+"""Keeping the state of breakers and retry managers beside the calls and never in their way.
 
 A `StateKeeper` reads the stored state once when it opens and writes what changed at most once a second from a task of
 its own. The calls themselves never wait for it, and a store that is dead, slow or full changes one thing only: what
-the next process starts with. The keeper counts the failures and tries again, at growing intervals.
+other processes learn of this one, and the next one starts with. The keeper counts the failures and tries again, at
+growing intervals.
+
+A breaker's change of state is told to other processes with the write; what they do with it is in `peers`. Retry budgets
+are not shared while processes run: each pays for its own retries by its own successes, so that the bound on retries
+holds in each. The stored tokens, of whichever process wrote last, are what the next process starts with.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from omninode.core.concurrency import cancel_and_wait
 from omninode.core.deadline import Deadline, within
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import ErrorOccurred, EventSink
+from omninode.resilience.circuit import CircuitState
 from omninode.resilience.ranges import require_seconds
 from omninode.resilience.registry import BreakerRegistry
 from omninode.resilience.retry import RetryManager
@@ -77,6 +83,7 @@ class StateKeeper:
         self._managers: dict[str, RetryManager] = {}
         self._restorable: dict[str, RetrySnapshot] = {}
         self._saved: dict[tuple[str, str], Hashable] = {}
+        self._told: dict[str, tuple[CircuitState, int]] = {}
         self._task: asyncio.Task[None] | None = None
         self._restored = self._flushes = self._written = self._failures = self._failures_in_a_row = 0
         self._last_error: str | None = None
@@ -126,9 +133,10 @@ class StateKeeper:
         retries = [entry for entry in all_retries if self._is_news(entry)]
         if not breakers and not retries:
             return
+        moved = {entry.name for entry in breakers if self._has_moved(entry)}
         try:
             async with within(Deadline.after(self._timeout_s), doing="saving the state of breakers"):
-                await self._store.save(breakers, retries)
+                await self._store.save(breakers, retries, moved=moved)
         except Exception as error:  # noqa: BLE001 - border: background loop
             self._failed(error, "saving the state of breakers and retries")
             return
@@ -137,6 +145,7 @@ class StateKeeper:
         self._written += len(breakers) + len(retries)
         self._saved.update({_key(entry): _content(entry) for entry in breakers})
         self._saved.update({_key(entry): _content(entry) for entry in retries})
+        self._told.update({entry.name: (entry.state, entry.generation) for entry in breakers})
 
     def statistics(self) -> KeeperStatistics:
         """What it has done so far."""
@@ -181,9 +190,17 @@ class StateKeeper:
         keys = {_key(snapshot) for snapshot in known}
         if len(self._saved) > len(keys):
             self._saved = {key: content for key, content in self._saved.items() if key in keys}
+            self._told = {name: told for name, told in self._told.items() if ("BreakerSnapshot", name) in keys}
 
     def _is_news(self, snapshot: BreakerSnapshot | RetrySnapshot) -> bool:
         return self._saved.get(_key(snapshot)) != _content(snapshot)
+
+    def _has_moved(self, snapshot: BreakerSnapshot) -> bool:
+        """Whether its state is news: that it is closed is none to those who never heard of it as anything else."""
+        state, generation = self._told.get(snapshot.name, (CircuitState.CLOSED, -1))
+        if snapshot.state is CircuitState.CLOSED:
+            return state is not CircuitState.CLOSED
+        return snapshot.generation != generation
 
     def _failed(self, error: Exception, doing: str) -> None:
         self._failures += 1

@@ -24,6 +24,7 @@ from omninode.monitoring.alerts import AlertWatch
 from omninode.monitoring.monitor import PerformanceMonitor
 from omninode.monitoring.resources import ResourceSampler
 from omninode.providers.http import HttpClient
+from omninode.resilience.peers import PeerListener, Peers
 from omninode.resilience.registry import BreakerRegistry
 from omninode.resilience.schedule import RetryConfig
 from omninode.resilience.state import StateKeeper
@@ -36,6 +37,7 @@ from omninode.runtime.settings import Settings, load_settings
 from omninode.runtime.telemetry import TelemetryRoad
 from omninode.runtime.wiring import Wiring, breaker_config, retry_config
 from omninode.storage.database import Database, DatabaseStatistics
+from omninode.storage.news import DatabaseNews
 from omninode.storage.spool import Spool
 from omninode.storage.state import DatabaseStateStore
 from omninode.telemetry.bus import EventBus
@@ -150,10 +152,15 @@ class Runtime:
             )
         )
         self.breakers = BreakerRegistry(breaker_config(self.settings), clock=self.clock, sink=self.sink)
-        self._keeper = StateKeeper(
-            DatabaseStateStore(self.link.database), registry=self.breakers, clock=self.clock, sink=self.sink
-        )
+        store = DatabaseStateStore(self.link.database, clock=self.clock)
+        self._keeper = StateKeeper(store, registry=self.breakers, clock=self.clock, sink=self.sink)
         self._stack.push_async_callback(self._keeper.close)
+        self.peers = PeerListener(
+            DatabaseNews(self.link.database, sender=store.sender, clock=self.clock),
+            Peers(self.breakers, clock=self.clock, sink=self.sink),
+            clock=self.clock,
+        )
+        self._stack.push_async_callback(self.peers.close)
         await self._connect()
         self.monitor = PerformanceMonitor(self.sink, self.link.database, self.clock)
         self.bus.subscribe(self.monitor.observe, name="monitor")
@@ -201,6 +208,7 @@ class Runtime:
     async def _database_came(self) -> None:
         self.road.begin_flushing()
         await self._keeper.open()
+        await self.peers.open()
 
     async def _mark_lost(self) -> None:
         """Once what dead processes left in their spools has been written: mark the runs they were in.

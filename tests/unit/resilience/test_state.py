@@ -22,15 +22,16 @@ class Memory:
 
     def __init__(self):
         self.breakers, self.retries = {}, {}
-        self.saves = []
+        self.saves, self.moved = [], []
         self.is_dead = False
 
     async def load(self):
         self.check()
         return StoredState(breakers=tuple(self.breakers.values()), retries=tuple(self.retries.values()))
 
-    async def save(self, breakers, retries):
+    async def save(self, breakers, retries, *, moved=()):
         self.check()
+        self.moved.append(sorted(moved))
         self.saves.append([snapshot.name for snapshot in (*breakers, *retries)])
         self.breakers |= {snapshot.name: snapshot for snapshot in breakers}
         self.retries |= {snapshot.name: snapshot for snapshot in retries}
@@ -61,6 +62,83 @@ async def test_what_changed_is_written_sorted_and_at_most_once_a_second(clock):
             registry.get("b").open()
         await turn(clock)
         assert store.saves[1:] == [["b"]]
+
+
+async def test_only_changes_of_state_are_news_and_a_failed_write_loses_none(clock):
+    store, registry = Memory(), BreakerRegistry(clock=clock)
+    async with StateKeeper(store, registry=registry, clock=clock):
+        await turn(clock, 0.0)
+        a, b = registry.get("a"), registry.get("b")
+        await turn(clock)
+        a.open()
+        await b.call(asyncio.sleep, 0)
+        store.is_dead = True
+        await turn(clock)
+        store.is_dead = False
+        await turn(clock, 2.0)
+        await b.call(asyncio.sleep, 0)
+        await turn(clock)
+        clock.advance(30.0)
+        a.admit()
+        await turn(clock)
+        a.close()
+        b.open()
+        b.close()
+        await turn(clock)
+        assert store.moved == [[], ["a"], [], ["a"], ["a"]]
+        assert store.saves == [["a", "b"], ["a", "b"], ["b"], ["a"], ["a", "b"]]
+
+
+@pytest.mark.fault
+async def test_no_call_waits_for_a_write_that_hangs(clock):
+    class Hanging(Memory):
+        writing = 0
+
+        async def save(self, breakers, retries, *, moved=()):
+            self.writing += 1
+            await asyncio.Event().wait()
+
+    store, registry = Hanging(), BreakerRegistry(clock=clock)
+    keeper = StateKeeper(store, registry=registry, clock=clock, timeout_s=0.05)
+    await keeper.open()
+    breaker = registry.get("b")
+    await turn(clock, 0.0)
+    await turn(clock)
+    assert store.writing == 1
+    for _ in range(100):
+        assert await breaker.call(asyncio.sleep, 0, "served") == "served"
+    breaker.open()
+    assert breaker.state is CircuitState.OPEN
+    assert store.writing == 1, "all of that happened during one write"
+    await keeper.close()
+
+
+@pytest.mark.parametrize("where", ["load", "save"])
+async def test_cancelled_while_the_store_works_it_leaves_no_task(clock, where):
+    class Slow(Memory):
+        async def load(self):
+            await (asyncio.Event().wait() if where == "load" else asyncio.sleep(0))
+            return await super().load()
+
+        async def save(self, breakers, retries, *, moved=()):
+            await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    registry = BreakerRegistry(clock=clock)
+    keeper = StateKeeper(Slow(), registry=registry, clock=clock)
+
+    async def use():
+        async with keeper:
+            registry.get("b")
+            await asyncio.sleep(0)
+
+    using = asyncio.ensure_future(use())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await using
+    assert asyncio.all_tasks() == before
 
 
 async def test_a_new_process_takes_up_where_the_last_one_ended(clock):
@@ -112,7 +190,7 @@ async def test_a_store_that_hangs_holds_neither_start_nor_end(clock):
         async def load(self):
             await asyncio.sleep(60)
 
-        async def save(self, breakers, retries):
+        async def save(self, breakers, retries, *, moved=()):
             await asyncio.sleep(60)
 
     registry = BreakerRegistry(clock=clock)
