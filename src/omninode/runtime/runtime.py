@@ -151,16 +151,7 @@ class Runtime:
                 after_adoption=self._mark_lost,
             )
         )
-        self.breakers = BreakerRegistry(breaker_config(self.settings), clock=self.clock, sink=self.sink)
-        store = DatabaseStateStore(self.link.database, clock=self.clock)
-        self._keeper = StateKeeper(store, registry=self.breakers, clock=self.clock, sink=self.sink)
-        self._stack.push_async_callback(self._keeper.close)
-        self.peers = PeerListener(
-            DatabaseNews(self.link.database, sender=store.sender, clock=self.clock),
-            Peers(self.breakers, clock=self.clock, sink=self.sink),
-            clock=self.clock,
-        )
-        self._stack.push_async_callback(self.peers.close)
+        self._make_breakers()
         await self._connect()
         self.monitor = PerformanceMonitor(self.sink, self.link.database, self.clock)
         self.bus.subscribe(self.monitor.observe, name="monitor")
@@ -182,6 +173,19 @@ class Runtime:
             gatherers=self._gatherers,
             is_simulated=self.is_simulated,
         )
+
+    def _make_breakers(self) -> None:
+        """The breakers, what keeps their state, and what hears of those of other processes."""
+        self.breakers = BreakerRegistry(breaker_config(self.settings), clock=self.clock, sink=self.sink)
+        store = DatabaseStateStore(self.link.database, clock=self.clock)
+        self._keeper = StateKeeper(store, registry=self.breakers, clock=self.clock, sink=self.sink)
+        self._stack.push_async_callback(self._keeper.close)
+        self.peers = PeerListener(
+            DatabaseNews(self.link.database, sender=store.sender, clock=self.clock),
+            Peers(self.breakers, clock=self.clock, sink=self.sink),
+            clock=self.clock,
+        )
+        self._stack.push_async_callback(self.peers.close)
 
     async def _find_models(self) -> Sequence[DeploymentConfig]:
         if self.simulator is not None:
