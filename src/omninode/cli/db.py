@@ -39,6 +39,17 @@ def migrate() -> None:
 
 
 @commands.command()
+def prune() -> None:
+    """Remove the rows that are older than the settings keep them, now instead of within the hour.
+
+    A run of 'omninode serve' or of the library does the same by itself, once an hour.
+    """
+    from omninode.cli.loop import run_async
+
+    run_async(_prune())
+
+
+@commands.command()
 def url() -> None:
     """Print an address for psql and other clients.
 
@@ -101,3 +112,22 @@ async def _migrate() -> None:
         applied = await bring_up(database)
         names = ", ".join(str(version) for version in applied) or "nothing to do"
         typer.echo(f"{description}: applied {names}")
+
+
+async def _prune() -> None:
+    from omninode.core.clock import SystemClock
+    from omninode.runtime.database import opened_database
+    from omninode.runtime.settings import load_settings
+    from omninode.storage.retention import prune as end_old_rows
+
+    async with opened_database() as (database, description):
+        report = await end_old_rows(database, load_settings().kept_days, now=SystemClock().now())
+    typer.echo(f"database   {description}")
+    for name in report.dropped:
+        typer.echo(f"dropped    {name}")
+    for table, count in report.deleted.items():
+        typer.echo(f"deleted    {count} rows of {table}")
+    for name in report.postponed:
+        typer.echo(f"postponed  {name}: others are using it")
+    if not (report.dropped or report.deleted or report.postponed):
+        typer.echo("nothing is older than it is kept")

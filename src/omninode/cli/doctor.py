@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_STRAY = "have ids that tell no time, or one to come; is a clock wrong, or are they no version 7 UUIDs?"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
@@ -62,6 +64,7 @@ def _print_settings(console: Console, settings: Settings) -> None:
 
 async def _check_database(console: Console) -> Exit:
     from omninode.runtime.database import opened_database
+    from omninode.storage.partitions import strays
 
     try:
         async with opened_database() as (database, description):
@@ -69,6 +72,9 @@ async def _check_database(console: Console) -> Exit:
             # The first answer includes connecting; the second tells how the server does.
             milliseconds = await database.ping()
             _print_check(console, "ok", f"database: {description}, answers in {milliseconds:.1f} ms")
+            async with database.acquire(doing="stray rows") as session:
+                for table, count in (await strays(session)).items():
+                    _print_check(console, "warns", f"database: {count} rows of {table} {_STRAY}")
     except OmniNodeError as error:
         _print_check(console, "fails", f"database: {error.message}")
         return Exit.UNREACHABLE if isinstance(error, DatabaseError) else Exit.CONFIGURATION

@@ -23,6 +23,7 @@ from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.flusher import SpoolFlusher
 from omninode.storage.migrate import migrate
+from omninode.storage.partitions import make_children
 from omninode.storage.spool import Spool
 
 __all__ = ["DatabaseLink", "keep_embedded", "opened_database", "reachable_url", "stop_embedded"]
@@ -93,6 +94,8 @@ class DatabaseLink:
             await self.database.ping()
             if should_migrate:
                 await migrate(self.database, clock=self._clock)
+                # Before the first row: one that finds no child for its day would have to move later.
+                await make_children(self.database, self._clock.now())
         except DatabaseUnavailableError as error:
             self.trouble = error.message
             raise

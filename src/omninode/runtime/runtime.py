@@ -35,6 +35,7 @@ from omninode.runtime.models import NO_MODEL, find_deployments
 from omninode.runtime.paths import data_directory
 from omninode.runtime.settings import Settings, load_settings
 from omninode.runtime.telemetry import TelemetryRoad
+from omninode.runtime.upkeep import Upkeep
 from omninode.runtime.wiring import Wiring, breaker_config, retry_config
 from omninode.storage.database import Database, DatabaseStatistics
 from omninode.storage.news import DatabaseNews
@@ -152,6 +153,8 @@ class Runtime:
             )
         )
         self._make_breakers()
+        self._upkeep = Upkeep(self.link.database, self.settings.kept_days, sink=self.sink, clock=self.clock)
+        self._stack.push_async_callback(self._upkeep.close)
         await self._connect()
         self.monitor = PerformanceMonitor(self.sink, self.link.database, self.clock)
         self.bus.subscribe(self.monitor.observe, name="monitor")
@@ -213,6 +216,7 @@ class Runtime:
         self.road.begin_flushing()
         await self._keeper.open()
         await self.peers.open()
+        self._upkeep.start()
 
     async def _mark_lost(self) -> None:
         """Once what dead processes left in their spools has been written: mark the runs they were in.

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from omninode.core.errors import ConfigurationError
 from omninode.providers.errors import plain_url
 from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry
+from omninode.storage.kept import KEPT_DAYS
 
 __all__ = ["SettingLine", "Settings", "load_settings"]
 
@@ -33,6 +34,18 @@ _SHIPPED = "(shipped policy)"
 def _setting(default: Any, env: str, toml: str, doc: str, **bounds: Any) -> Any:
     """A field that is read from the variable `env` or from `section.key` of the file."""
     return Field(default, validation_alias=env, description=doc, json_schema_extra={"env": env, "toml": toml}, **bounds)
+
+
+def _kept(table: str) -> Any:
+    """A field that says for how many days the rows of `table` are kept."""
+    return _setting(
+        float(KEPT_DAYS[table]),
+        f"OMNINODE_KEEP_{table.upper()}_DAYS",
+        f"retention.{table}",
+        f"days that rows of {table} are kept; 0: for ever",
+        ge=0,
+        le=36_500,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +88,18 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "OMNINODE_LOG_LEVEL", "monitoring.log_level", "lowest level written to the log streams"
     )
+
+    keep_performance_metrics: float = _kept("performance_metrics")
+    keep_llm_calls: float = _kept("llm_calls")
+    keep_agent_performance: float = _kept("agent_performance")
+    keep_error_events: float = _kept("error_events")
+    keep_runs: float = _kept("runs")
+    keep_tasks: float = _kept("tasks")
+    keep_votes: float = _kept("votes")
+    keep_alerts: float = _kept("alerts")
+    keep_batch_operation_logs: float = _kept("batch_operation_logs")
+    keep_dead_letters: float = _kept("dead_letters")
+    keep_context_learning: float = _kept("context_learning")
 
     breaker_failure_threshold: int = _setting(
         5,
@@ -182,6 +207,11 @@ class Settings(BaseModel):
     def origin(self, name: str) -> str:
         """`default`, `environment NAME` or the path of the file, for the field `name`."""
         return _origin(name, _environment(), _read_file(self.config_path())[1])
+
+    @property
+    def kept_days(self) -> Mapping[str, float]:
+        """For how many days the rows of each table are kept; 0: for ever."""
+        return {table: getattr(self, f"keep_{table}") for table in KEPT_DAYS}
 
     @property
     def describes_breaker(self) -> bool:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from omninode.core.errors import MigrationError
-from omninode.storage.connection import connect
 from omninode.storage.database import Database
 from omninode.storage.migrate import Migration, migrate, migration_status, packaged_migrations
 
@@ -17,18 +15,6 @@ pytestmark = pytest.mark.integration
 
 ONE = Migration(version=1, name="one", text="CREATE TABLE one (id int);")
 TWO = Migration(version=2, name="two", text="ALTER TABLE one ADD COLUMN v text; INSERT INTO one VALUES (1, 'x');")
-
-
-@pytest.fixture
-async def empty(database: Database) -> AsyncIterator[Database]:
-    """A database of its own without any schema."""
-    connection = await connect(replace(database.config, database="postgres"))
-    await connection.execute("DROP DATABASE IF EXISTS empty_one WITH (FORCE)")
-    await connection.execute("CREATE DATABASE empty_one")
-    async with Database.open(replace(database.config, database="empty_one"), pool_size=2) as opened:
-        yield opened
-    await connection.execute("DROP DATABASE empty_one WITH (FORCE)")
-    await connection.close()
 
 
 async def test_missing_versions_are_applied_in_order_and_once(empty: Database) -> None:

@@ -8,7 +8,7 @@ SELECT n.nspname AS schema, c.relname AS "table", con.conname AS reason,
 FROM pg_constraint con
 JOIN pg_class c ON c.oid = con.conrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE con.contype = 'f' AND con.conparentid = 0 AND c.relkind = 'r'
+WHERE con.contype = 'f' AND con.conparentid = 0 AND c.relkind = 'r' AND NOT c.relispartition
   AND n.nspname = ANY (current_schemas(false))
   AND NOT EXISTS (
       SELECT FROM pg_index i
@@ -21,7 +21,7 @@ SELECT n.nspname AS schema, c.relname AS "table", a.attname AS column
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND NOT a.attisdropped AND a.attnum > 0
+WHERE c.relkind = 'r' AND NOT c.relispartition AND NOT a.attisdropped AND a.attnum > 0
   AND a.attname = ANY ($1::text[])
   AND n.nspname = ANY (current_schemas(false))
   AND NOT EXISTS (
