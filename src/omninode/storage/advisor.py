@@ -60,7 +60,7 @@ async def report_queries(database: Database, *, limit: int = 20) -> QueryReport:
     dearest = sorted(database.statement_times().items(), key=lambda item: -item[1].total_ms)[:limit]
     async with database.acquire(doing="query report") as session:
         analyzed = await _refresh_statistics(session)
-        sizes = {row["table"]: row["rows"] for row in await session.fetch("indexes.table_rows")}
+        sizes = {row["table"]: (row["whole"], row["rows"]) for row in await session.fetch("indexes.table_rows")}
         queries = [await _advice(database, session, name, times=times, sizes=sizes) for name, times in dearest]
     return QueryReport(queries=tuple(queries), analyzed=analyzed)
 
@@ -74,7 +74,7 @@ async def _refresh_statistics(session: Session) -> tuple[str, ...]:
 
 
 async def _advice(
-    database: Database, session: Session, name: str, *, times: StatementTimes, sizes: Mapping[str, int]
+    database: Database, session: Session, name: str, *, times: StatementTimes, sizes: Mapping[str, tuple[str, int]]
 ) -> QueryAdvice:
     try:
         plan = await _plan_of(session, database.queries.text(name))
@@ -126,9 +126,14 @@ def _nodes(plan: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         yield from _nodes(part)
 
 
-def _full_scans(plan: Mapping[str, object], sizes: Mapping[str, int]) -> Iterator[FullScan]:
+def _full_scans(plan: Mapping[str, object], sizes: Mapping[str, tuple[str, int]]) -> Iterator[FullScan]:
+    found: dict[tuple[str, str], int] = {}
     for node in _nodes(plan):
-        table = str(node.get("Relation Name", ""))
-        rows = sizes.get(table, 0)
-        if node.get("Node Type") == "Seq Scan" and "Filter" in node and rows >= _LARGE_TABLE_ROWS:
-            yield FullScan(table=table, rows=rows, filter=str(node["Filter"]))
+        whole, rows = sizes.get(str(node.get("Relation Name", "")), ("", 0))
+        if node.get("Node Type") == "Seq Scan" and "Filter" in node:
+            # The children of a partitioned table count as the one table they are to everybody.
+            key = (whole, str(node["Filter"]))
+            found[key] = found.get(key, 0) + max(0, rows)
+    for (table, condition), rows in found.items():
+        if rows >= _LARGE_TABLE_ROWS:
+            yield FullScan(table=table, rows=rows, filter=condition)

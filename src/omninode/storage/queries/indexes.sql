@@ -35,17 +35,23 @@ SELECT EXISTS (
     WHERE n.nspname = $1 AND c.relname = $2 AND NOT i.indisvalid);
 
 -- name: stale_tables
-SELECT schemaname AS schema, relname AS "table", n_live_tup AS rows, n_mod_since_analyze AS changed
-FROM pg_stat_user_tables
-WHERE schemaname = ANY (current_schemas(false))
-  AND n_mod_since_analyze > greatest(500, n_live_tup / 10)
-ORDER BY n_mod_since_analyze DESC
+-- A partitioned table for its children: autovacuum looks after those, and never after the whole.
+SELECT n.nspname AS schema, c.relname AS "table", sum(s.n_live_tup)::bigint AS rows,
+       sum(s.n_mod_since_analyze)::bigint AS changed
+FROM pg_stat_user_tables s
+JOIN pg_class c ON c.oid = coalesce(pg_partition_root(s.relid)::oid, s.relid)
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = ANY (current_schemas(false)) AND s.n_mod_since_analyze > greatest(500, s.n_live_tup / 10)
+GROUP BY n.nspname, c.relname
+ORDER BY changed DESC
 LIMIT 100;
 
 -- name: table_rows
-SELECT c.relname AS "table", c.reltuples::bigint AS rows
+-- The rows of each table, with the partitioned table it is a child of (itself, when it is none).
+SELECT c.relname AS "table", c.reltuples::bigint AS rows,
+       coalesce(pg_partition_root(c.oid)::oid, c.oid)::regclass::text AS whole
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false));
+WHERE c.relkind = 'r' AND n.nspname = ANY (current_schemas(false));
 
 -- name: parameter_count
 SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = $1;
