@@ -67,7 +67,7 @@ _scope: ContextVar[Scope] = ContextVar("omninode_scope", default=_NOWHERE)
 # For paths counted in nanoseconds, where `scope`, `enter` and `leave` are the readable forms: what stands for the
 # scope, made or not; to put another in its place; to go back.
 held = cast("Callable[[], Scope | Derived]", _scope.get)
-hold = cast("Callable[[Derived], Token[Scope]]", _scope.set)
+hold = cast("Callable[[Scope | Derived], Token[Scope]]", _scope.set)
 drop = _scope.reset
 
 

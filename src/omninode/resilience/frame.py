@@ -16,12 +16,13 @@ from inspect import isawaitable
 from threading import get_ident
 from time import monotonic
 from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.current import Scope, drop, held, hold
 from omninode.core.deadline import Deadline
 from omninode.resilience.breaker import CircuitBreaker
+from omninode.resilience.budget import RetryBudget
 from omninode.resilience.detector import Detector
 from omninode.resilience.retry import RetryManager
 from omninode.resilience.timeout import AttemptTimeout
@@ -29,12 +30,11 @@ from omninode.resilience.wheel import Wheel
 
 __all__ = ["Frame", "Parts", "Unfinished", "compiled"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 # Any: what a frame hands on is typed at its two ends, by `Policy.call`.
 Frame = Callable[..., Awaitable[Any]]
 _Call = tuple[Frame, tuple[Any, ...], dict[str, Any]]
+# In place of the empty dictionary that Python makes for every call, which ten thousand waiting ones would each keep.
+_NO_KEYWORDS: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,20 +89,40 @@ class _Absent:
         """Hear nothing."""
 
 
+class _Free:
+    """Stands for a retry budget where there is none."""
+
+    tokens = 0.0
+
+
 class _Base:
     """What every frame needs at hand."""
 
-    __slots__ = ("_breaker", "_detector", "_limits", "_manager", "_monotonic", "_resume", "_slow", "_tells")
+    __slots__ = (
+        "_breaker",
+        "_budget",
+        "_detector",
+        "_limits",
+        "_manager",
+        "_monotonic",
+        "_resume",
+        "_slow",
+        "_told_below",
+    )
 
     def __init__(self, parts: Parts) -> None:
+        manager = parts.manager
         self._breaker: CircuitBreaker | _Absent = parts.breaker or _Absent()
         self._detector: Detector | _Calm = self._breaker.detector
         self._limits = _Limits(parts)
-        self._manager = parts.manager
+        self._manager = manager
         self._monotonic = monotonic if type(parts.clock) is SystemClock else parts.clock.monotonic
         self._resume = parts.resume
         self._slow = parts.slow
-        self._tells = parts.manager.tells_success
+        self._budget: RetryBudget | _Free = manager.budget if manager.budget is not None else _Free()
+        # Successes are told of while the budget holds less than this: all of them to a sink, those that pay otherwise.
+        size = manager.budget.config.size if manager.budget is not None else 0.0
+        self._told_below = math.inf if manager.has_sink else size
 
     async def _go_on(self, error: BaseException, ends_at: float, started: float, call: _Call) -> Any:
         func, args, kwargs = call
@@ -117,11 +137,13 @@ class _Plain(_Base):
 
     __slots__ = ()
 
-    async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+    # Any: see `Frame`.
+    async def call(self, func: Frame, /, *args: Any, **kwargs: Any) -> Any:
         breaker = self._breaker
         ticket = breaker.ticket
         if not ticket:
             return await self._slow(func, *args, **kwargs)
+        kwargs = kwargs or _NO_KEYWORDS
         try:
             value: Any = func(*args, **kwargs)
             if value.__class__ is CoroutineType or isawaitable(value):
@@ -142,16 +164,26 @@ class _Plain(_Base):
 class _Retried(_Base):
     """Retries, perhaps a breaker, no limit of time."""
 
-    __slots__ = ()
+    __slots__ = ("_inner", "_outer")
 
-    async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        # The scope of the last caller and the one made from it: most calls come from the same.
+        self._outer: Scope | None = None
+        self._inner: Scope
+
+    # Any: see `Frame`.
+    async def call(self, func: Frame, /, *args: Any, **kwargs: Any) -> Any:
         breaker = self._breaker
         ticket = breaker.ticket
         outer = held()
         if not ticket or outer.__class__ is not Scope or outer.deadline is not None or outer.retry_owner is not None:
             return await self._slow(func, *args, **kwargs)
-        started = self._monotonic() if self._tells else 0.0
-        token = hold((outer, self._limits, math.inf))
+        kwargs = kwargs or _NO_KEYWORDS
+        started = self._monotonic() if self._told_below else 0.0
+        if outer is not self._outer:
+            self._outer, self._inner = outer, self._limits.narrow(outer, math.inf)
+        token = hold(self._inner)
         try:
             value: Any = func(*args, **kwargs)
             if value.__class__ is CoroutineType or isawaitable(value):
@@ -167,16 +199,22 @@ class _Retried(_Base):
             else:
                 breaker.settle(ticket)
             self._manager.smooth += 1
-            if self._tells:
+            if self._budget.tokens < self._told_below:
                 self._manager.tell_smooth(started, func)
             return value
         return await self._go_on(failure, math.inf, started, (func, args, kwargs))
 
 
 class _Limited(_Base):
-    """A limit of time, perhaps a breaker and retries."""
+    """A limit of time, perhaps a breaker and retries.
 
-    __slots__ = ("_deadline_s", "_due", "_is_same", "_loop", "_now", "_rate", "_reach", "_thread", "_timeout", "_wheel")
+    What calls of the same moment have in common they share: the step of the wheel, and the scope with its deadline,
+    which is that of the first of them.
+    """
+
+    __slots__ = (
+        "_deadline_s", "_inner", "_is_same", "_loop", "_now", "_outer", "_rate", "_reach", "_thread", "_timeout", "_wheel",
+    )  # fmt: skip
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -190,10 +228,12 @@ class _Limited(_Base):
         self._loop: AbstractEventLoop | None = None
         self._thread = 0
         self._wheel: Wheel
-        self._due: dict[float, dict[object, Task[Any]]]
         self._rate = 0.0
+        self._outer: Scope | None = None
+        self._inner: Scope
 
-    async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+    # Any: see `Frame`.
+    async def call(self, func: Frame, /, *args: Any, **kwargs: Any) -> Any:
         breaker = self._breaker
         ticket = breaker.ticket
         outer = held()
@@ -201,29 +241,27 @@ class _Limited(_Base):
             return await self._slow(func, *args, **kwargs)
         if get_ident() != self._thread or (task := current_task(self._loop)) is None:
             task = self._begin()
-        cancels_before = task.cancelling()
         started = self._monotonic()
-        ends_at = started + self._deadline_s
         step = ((started if self._is_same else self._now()) + self._reach) * self._rate // 1.0
-        try:
-            due = self._due[step]
-        except KeyError:
-            due = self._wheel.begin(step)
-        entry = object()
-        due[entry] = task
-        token = hold((outer, self._limits, ends_at))
+        if step != self._wheel.latest or task in self._wheel.latest_due:
+            self._turn(step, outer, started)
+        due = self._wheel.latest_due
+        due[task] = task
+        kwargs = kwargs or _NO_KEYWORDS
+        cancels_before = task.cancelling()
+        token = hold(self._inner if outer is self._outer else (outer, self._limits, started + self._deadline_s))
         try:
             value: Any = func(*args, **kwargs)
             if value.__class__ is CoroutineType or isawaitable(value):
                 value = await value
         except BaseException as error:  # noqa: BLE001 - it goes on to `resume`, which raises it
+            failure = self._judged(error, task, cancels_before, has_fired=due.pop(task, None) is None)
             drop(token)
-            failure = self._judged(error, task, cancels_before, has_fired=due.pop(entry, None) is None)
             breaker.settle(ticket, failure)
         else:
             drop(token)
             try:
-                del due[entry]
+                del due[task]
             except KeyError:
                 # The function caught our cancellation and answered all the same: its answer stands.
                 task.uncancel()
@@ -232,23 +270,31 @@ class _Limited(_Base):
             else:
                 breaker.settle(ticket)
             self._manager.smooth += 1
-            if self._tells:
+            if self._budget.tokens < self._told_below:
                 self._manager.tell_smooth(started, func)
             return value
-        return await self._go_on(failure, ends_at, started, (func, args, kwargs))
+        return await self._go_on(failure, started + self._deadline_s, started, (func, args, kwargs))
 
     # Any: see `Frame`.
     def _begin(self) -> Task[Any]:
         """Settle down on the loop that runs now; a policy serves one after another, one at a time."""
         loop = get_running_loop()
         self._wheel = Wheel(loop, self._reach)
-        self._rate, self._due = self._wheel.rate, self._wheel.due
+        self._rate = self._wheel.rate
         self._now = self._wheel.now
         self._is_same = self._now is self._monotonic
         self._loop, self._thread = loop, get_ident()
         task = current_task(loop)
         assert task is not None
         return task
+
+    def _turn(self, step: float, outer: Scope, started: float) -> None:
+        """Begin a step, with the scope that its calls from `outer` share; anew when a task stands in it already."""
+        self._wheel.turn(step)
+        # On another clock than the loop's a step may be any length of time, so that there is no common deadline.
+        self._outer = outer if self._is_same else None
+        if self._is_same:
+            self._inner = self._limits.narrow(outer, started + self._deadline_s)
 
     def _judged(self, error: BaseException, task: Task[Any], cancels_before: int, *, has_fired: bool) -> BaseException:
         """What the attempt ended with: `error`, or that it was late when the cancellation in `error` is ours alone."""

@@ -81,6 +81,16 @@ class RetryManager:
         # The scope of the last caller and the one made from it: calls in a loop come from the same.
         self._scopes: tuple[Scope, Scope] | None = None
 
+    @property
+    def budget(self) -> RetryBudget | None:
+        """What its retries are paid from; None when they are free."""
+        return self._budget
+
+    @property
+    def has_sink(self) -> bool:
+        """Whether somebody is told of every attempt."""
+        return self._sink is not None
+
     def execute(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """What `func(*args, **kwargs)` returns, after as many attempts as the configuration allows.
 

@@ -7,6 +7,7 @@ dictionary, ending it a removal. A timer is never early, and late by at most a s
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -31,7 +32,7 @@ class Wheel:
     To end it pop the entry; when it is gone already, the timer has fired and the task was cancelled once for it.
     """
 
-    __slots__ = ("due", "loop", "now", "rate")
+    __slots__ = ("due", "latest", "latest_due", "loop", "now", "rate")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self.loop = loop
@@ -41,19 +42,31 @@ class Wheel:
         length = min(_COARSEST_STEP_S, max(_FINEST_STEP_S, seconds / _STEPS))
         self.rate = 1.0 / max(length, seconds / _MOST_STEPS)
         self.due: dict[float, _Due] = {}
+        # For who sets every timer equally far ahead: the step in which that is now, not a number when there is none.
+        self.latest = math.nan
+        self.latest_due: _Due = {}
 
     def step(self, seconds: float) -> float:
         """The number of the step in which `seconds` from now lies; it fires when that step ends."""
         return (self.now() + seconds) * self.rate // 1.0
 
     def begin(self, step: float) -> _Due:
-        """An empty step, with its timer."""
-        self.loop.call_later((step + 1.0) / self.rate - self.now(), self._fire, step)
-        due = self.due[step] = {}
+        """An empty step, with its timer; one that stands there already keeps its own, and its entries."""
+        due: _Due = {}
+        self.due[step] = due
+        self.loop.call_later((step + 1.0) / self.rate - self.now(), self._fire, step, due)
         return due
 
-    def _fire(self, step: float) -> None:
-        due = self.due.pop(step)
+    def turn(self, step: float) -> None:
+        """Begin `step` and make it the latest, the one in which timers are set until it fires."""
+        self.latest_due = self.begin(step)
+        self.latest = step
+
+    def _fire(self, step: float, due: _Due) -> None:
+        if self.due.get(step) is due:
+            del self.due[step]
+        if self.latest_due is due:
+            self.latest = math.nan
         while due:
             _, task = due.popitem()
             task.cancel()

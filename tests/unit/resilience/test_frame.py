@@ -273,5 +273,113 @@ async def test_ten_thousand_calls_leave_no_timer_entry_behind():
     policy = Policy("p", deadline_s=60.0)
     await asyncio.gather(*[policy.call(asyncio.sleep, 0) for _ in range(10_000)])
     frame = vars(policy)["call"].__self__
-    assert sum(len(due) for due in frame._due.values()) == 0
-    assert len(frame._due) < 1000
+    assert sum(len(due) for due in frame._wheel.due.values()) == 0
+    assert len(frame._wheel.due) < 1000
+
+
+async def test_one_policy_twice_in_one_step_keeps_both_limits():
+    """Both take the frame, because the scope in between has no deadline; a task stands in a step only once."""
+    policy = Policy("p", attempt_timeout_s=0.02)
+
+    async def inner_hangs():
+        assert current.scope().deadline is None
+        await policy.call(asyncio.sleep, 60)
+
+    with pytest.raises(AttemptTimeoutError):
+        await policy.call(inner_hangs)
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_quick_call_inside_another_of_its_step_leaves_the_outer_limit_standing():
+    policy = Policy("p", attempt_timeout_s=0.05)
+
+    async def quick_and_then_hang():
+        assert current.scope().deadline is None
+        assert await policy.call(asyncio.sleep, 0, "quick") == "quick"
+        await asyncio.sleep(60)
+
+    with pytest.raises(AttemptTimeoutError):
+        await policy.call(quick_and_then_hang)
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_late_caller_whom_another_late_one_cancels_is_cancelled():
+    policy, tasks = Policy("p", deadline_s=0.02), []
+
+    async def cancels(other):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            tasks[other].cancel()
+
+    tasks += [asyncio.ensure_future(policy.call(cancels, other)) for other in (1, 0)]
+    await asyncio.wait(tasks)
+    # The first to clean up is late; the second is late too, and cancelled from outside as well, which counts for more.
+    assert sorted(task.cancelled() for task in tasks) == [False, True]
+    late = next(task for task in tasks if not task.cancelled())
+    assert isinstance(late.exception(), DeadlineExceededError)
+    assert policy.statistics().cancelled == 1
+
+
+async def test_calls_of_one_step_from_different_scopes_keep_their_own():
+    policy = Policy("p", deadline_s=50.0)
+
+    async def asked():
+        await asyncio.sleep(0)
+        scope = current.scope()
+        return scope.phase, scope.deadline is not None and 0 < scope.deadline.remaining() <= 50.0
+
+    async def caller(phase):
+        with current.entered(phase=phase):
+            return await policy.call(asked)
+
+    phases = ["a", "b", "a", "c"] * 5
+    assert await asyncio.gather(*map(caller, phases)) == [(phase, True) for phase in phases]
+    assert await policy.call(asked) == (None, True)
+
+
+async def test_a_clock_that_jumps_gives_each_call_the_whole_deadline(clock):
+    policy = Policy("p", deadline_s=60.0, clock=clock)
+
+    async def remaining():
+        return current.scope().deadline.remaining()
+
+    left = []
+    for _ in range(3):
+        left.append(await policy.call(remaining))
+        clock.advance(3600.0)
+    assert left == [60.0] * 3
+
+
+async def test_a_first_attempt_and_its_retries_see_one_deadline():
+    policy, ends = Policy("p", deadline_s=60.0, retry=RETRY), []
+
+    async def flaky():
+        ends.append(current.scope().deadline.at)
+        if len(ends) < 3:
+            raise ConnectionError("down")
+
+    await policy.call(flaky)
+    assert len(set(ends)) == 1
+
+
+@pytest.mark.parametrize("stack", ["breaker", "retry", "all"])
+async def test_what_a_function_does_to_its_keywords_is_its_own_affair(stack):
+    policy = Policy("p", **STACKS[stack])
+
+    async def greedy(**kwargs):
+        kwargs["more"] = 1
+        return kwargs
+
+    assert await policy.call(greedy) == {"more": 1}
+    assert await policy.call(greedy, a=1) == {"a": 1, "more": 1}
+    assert await policy.call(greedy) == {"more": 1}
+
+
+async def test_successes_pay_into_the_budget_until_it_is_full():
+    retry = RetryConfig(max_retries=1, budget=BudgetConfig(size=20.0, start=18.0))
+    policy, tokens = Policy("p", retry=retry, deadline_s=60.0), []
+    for _ in range(4):
+        await policy.call(asyncio.sleep, 0)
+        tokens.append(policy.statistics().retry.budget_tokens)
+    assert tokens == [19.0, 20.0, 20.0, 20.0]
