@@ -10,6 +10,7 @@ ends. All `duration_ms` are floats here and become integers in columns.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,11 +37,15 @@ __all__ = [
     "RunFinished",
     "RunStarted",
     "SourceFinished",
+    "Shielded",
     "TaskFinished",
     "TaskStarted",
     "Tee",
     "VoteCast",
+    "shielded",
 ]
+
+_log = logging.getLogger(__name__)
 
 Labels = Mapping[str, Any]
 
@@ -74,6 +79,32 @@ class NullSink:
 
     def emit(self, event: Event) -> None:
         """Do nothing."""
+
+
+class Shielded:
+    """Hands every event to a sink that may break its promise: what it raises is counted, and logged the first time."""
+
+    __slots__ = ("_sink", "failures")
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        self.failures = 0
+
+    def emit(self, event: Event) -> None:
+        """Emit to the sink."""
+        try:
+            self._sink.emit(event)
+        except Exception:  # noqa: BLE001 - border: user-supplied callback
+            self.failures += 1
+            if self.failures == 1:
+                _log.exception("an event sink failed; its failures are not told again")
+
+
+def shielded(sink: EventSink | None) -> EventSink | None:
+    """A sink that cannot raise, for `sink`; None for none and for one that forgets, so that events are not even made."""
+    if sink is None or isinstance(sink, NullSink):
+        return None
+    return sink if isinstance(sink, Shielded) else Shielded(sink)
 
 
 class Tee:

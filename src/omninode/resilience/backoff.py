@@ -39,7 +39,7 @@ def asked_wait_s(error: BaseException) -> float | None:
     for name in ("retry_after_s", "retry_after"):
         wait = getattr(error, name, None)
         if isinstance(wait, int | float) and not isinstance(wait, bool):
-            return _usable(float(wait))
+            return _usable(wait)
     for holder in (error, getattr(error, "response", None)):
         headers = getattr(holder, "headers", None)
         if isinstance(headers, Mapping):
@@ -68,5 +68,9 @@ def parse_retry_after(text: str, *, now: datetime | None = None) -> float | None
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
-def _usable(seconds: float) -> float | None:
+def _usable(number: float) -> float | None:
+    try:
+        seconds = float(number)
+    except OverflowError:
+        return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None

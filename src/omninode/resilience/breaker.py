@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from inspect import isawaitable
 from threading import Lock
 from types import CoroutineType
@@ -22,8 +22,8 @@ from typing import ParamSpec, TypeVar
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import BreakerOpenError
-from omninode.core.events import BreakerChanged, EventSink
-from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig, CircuitState
+from omninode.core.events import BreakerChanged, EventSink, shielded
+from omninode.resilience.circuit import Break, BreakerStatistics, CircuitBreakerConfig, CircuitState
 from omninode.resilience.classify import FAILURES, Outcome, outcome_of
 from omninode.resilience.detector import Consecutive, Detector
 from omninode.resilience.probes import Probes
@@ -82,15 +82,6 @@ class _Counts:
     told: int = 0
 
 
-@dataclass(slots=True)
-class _Break:
-    """An opening: when it began, when it ends (infinity when isolated), and why."""
-
-    opened_at: datetime
-    until: float
-    reason: str
-
-
 class CircuitBreaker:
     """Guards one named target. See the module for the idea; safe for any number of concurrent calls on one thread."""
 
@@ -106,7 +97,7 @@ class CircuitBreaker:
         self.name = name
         self.config = config or CircuitBreakerConfig()
         self._clock = clock or SystemClock()
-        self._sink = sink
+        self._sink = shielded(sink)
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         spec = self.config.detector or Consecutive(self.config.failure_threshold)
         # For plain functions, which may run in many threads; on one event loop nothing needs it.
@@ -117,7 +108,7 @@ class CircuitBreaker:
         self.passed = 0
         self._state = CircuitState.CLOSED
         self._generation = 0
-        self._break: _Break | None = None
+        self._break: Break | None = None
         self._openings_in_a_row = 0
         self._calm = 0
         self._probes = Probes(self.config)
@@ -141,7 +132,7 @@ class CircuitBreaker:
         if self._state is CircuitState.CLOSED or self._break is None:
             return 0.0
         if self._state is CircuitState.OPEN:
-            left = max(0.0, self._break.until - self._clock.monotonic())
+            left = self._break.left_s(self._clock.monotonic())
             return None if math.isinf(left) else left
         return 0.0 if self._probes.has_free(self._clock.monotonic()) else _PROBE_WAIT_S
 
@@ -222,7 +213,7 @@ class CircuitBreaker:
         now = self._clock.monotonic()
         if self._state is CircuitState.OPEN:
             assert self._break is not None
-            if now < self._break.until:
+            if self._break.left_s(now) > 0.0:
                 raise self._refusal()
             self._enter(CircuitState.HALF_OPEN, "the break is over")
         if not self._probes.has_free(now):
@@ -295,7 +286,7 @@ class CircuitBreaker:
 
     def isolate(self, reason: str = "isolated by hand") -> None:
         """Refuse every call until `close` or `reset`."""
-        self._break = _Break(opened_at=self._clock.now(), until=math.inf, reason=reason)
+        self._break = Break(opened_at=self._clock.now(), began=-math.inf, until=math.inf, reason=reason)
         self._enter(CircuitState.OPEN, reason)
 
     def close(self, reason: str = "closed by hand") -> None:
@@ -314,8 +305,8 @@ class CircuitBreaker:
         self._counts.openings += 1
         length = self.config.longest_break_s(self._openings_in_a_row)
         length *= 1.0 - self.config.jitter * self._random.random()
-        until = self._clock.monotonic() + length
-        self._break = _Break(opened_at=self._clock.now(), until=until, reason=reason)
+        now = self._clock.monotonic()
+        self._break = Break(opened_at=self._clock.now(), began=now, until=now + length, reason=reason)
         self._enter(CircuitState.OPEN, reason)
 
     def _enter(self, state: CircuitState, reason: str) -> None:
@@ -389,7 +380,11 @@ class CircuitBreaker:
             longest = self.config.longest_break_s(60)
             left = min(max(0.0, (snapshot.reopen_at - now).total_seconds()), longest)
         self._openings_in_a_row = max(1, self._openings_in_a_row)
-        self._break = _Break(
-            opened_at=snapshot.opened_at or now, until=self._clock.monotonic() + left, reason=snapshot.reason
+        began = self._clock.monotonic()
+        self._break = Break(
+            opened_at=snapshot.opened_at or now,
+            began=-math.inf if math.isinf(left) else began,
+            until=began + left,
+            reason=snapshot.reason,
         )
         self._enter(CircuitState.OPEN, "restored")

@@ -18,6 +18,7 @@ from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import BulkheadFullError, DeadlineExceededError, DefectError
 from omninode.core.events import EventSink
+from omninode.resilience.loops import settled
 from omninode.resilience.ranges import require_count, require_seconds
 from omninode.resilience.telling import Spell
 
@@ -80,11 +81,12 @@ class Bulkhead:
         # After it was made smaller it may be below zero, until enough calls have ended.
         self._size = self._free = self.config.max_concurrent
         self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._most_waiting = self._admitted = self._rejected = self._timed_out = 0
 
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `func(*args, **kwargs)` returns, run with one of the permits. Raises as `acquire` does."""
-        if self._free > 0:
+        if self._free > 0 and asyncio.get_running_loop() is self._loop:
             self._take()
         else:
             await self.acquire()
@@ -102,7 +104,9 @@ class Bulkhead:
         Raises:
             BulkheadFullError: the line is full, or the wait took longer than `queue_timeout_s`.
             DeadlineExceededError: the deadline of the scope came first.
+            InvalidArgumentError: it is used on another event loop, which is running.
         """
+        self._loop = settled(self.name, self._loop)
         if self._free > 0:
             self._take()
             return

@@ -11,7 +11,7 @@ from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink
 from omninode.resilience.called import called
-from omninode.resilience.ranges import require_seconds, require_share
+from omninode.resilience.ranges import require_callable, require_seconds, require_share
 from omninode.resilience.telling import Spell
 
 __all__ = ["Chaos", "ChaosConfig", "ChaosStatistics"]
@@ -53,6 +53,8 @@ class ChaosConfig:
     def __post_init__(self) -> None:
         for name in ("errors", "hangs", "delays"):
             require_share("ChaosConfig", name, getattr(self, name))
+        require_callable("ChaosConfig", "error", self.error)
+        require_callable("ChaosConfig", "is_enabled", self.is_enabled)
         require_seconds("ChaosConfig", "delay_s", self.delay_s, positive=False)
         if self.errors + self.hangs + self.delays > 1.0 + 1e-9:
             raise InvalidArgumentError("ChaosConfig: errors, hangs and delays make more than 1 together; lower one")

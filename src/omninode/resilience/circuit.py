@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Self
 
 from omninode.core.errors import InvalidArgumentError
 from omninode.resilience.classify import Classifier, classify
 from omninode.resilience.detector import DetectorSpec, Sequential
-from omninode.resilience.ranges import require_count, require_seconds, require_share
+from omninode.resilience.ranges import (
+    require_callable,
+    require_count,
+    require_kind,
+    require_methods,
+    require_seconds,
+    require_share,
+)
 
-__all__ = ["BreakerStatistics", "CircuitBreakerConfig", "CircuitState"]
+__all__ = ["Break", "BreakerStatistics", "CircuitBreakerConfig", "CircuitState"]
 
 
 class CircuitState(Enum):
@@ -82,6 +90,11 @@ class CircuitBreakerConfig:
         require_count(owner, "half_open_max_calls", self.half_open_max_calls, at_least=1)
         require_share(owner, "break_growth", self.break_growth, low=1.0, high=100.0)
         require_share(owner, "jitter", self.jitter)
+        require_kind(owner, "probe_ramp", self.probe_ramp, bool)
+        require_kind(owner, "closing", self.closing, Sequential, type(None))
+        require_callable(owner, "classify", self.classify)
+        if self.detector is not None:
+            require_methods(owner, "detector", self.detector, "start")
         if self.max_break_seconds is not None:
             require_seconds(owner, "max_break_seconds", self.max_break_seconds)
             if self.max_break_seconds < self.timeout_seconds:
@@ -95,6 +108,20 @@ class CircuitBreakerConfig:
         limit = self.max_break_seconds or 10 * self.timeout_seconds
         # The exponent is bounded so that a large growth cannot overflow.
         return min(limit, self.timeout_seconds * self.break_growth ** min(max(0, openings - 1), 60))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Break:
+    """An opening: when it began and ends on the monotonic clock (for ever when isolated), and why."""
+
+    opened_at: datetime
+    began: float
+    until: float
+    reason: str
+
+    def left_s(self, now: float) -> float:
+        """Seconds left of it; none when the clock has gone back to before it, or that would make it longer."""
+        return max(0.0, self.until - now) if now >= self.began else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,17 +93,22 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def outcome_of(classifier: Classifier, error: BaseException) -> Outcome:
-    """What `classifier` makes of `error`; TRANSIENT, with a note on the error, when the classifier itself fails.
+    """What `classifier` makes of `error`; TRANSIENT, with a note on the error, when that fails or is no Outcome.
 
     A permit must come back whatever a user's classifier does, so its failure cannot be let through.
     """
     if classifier is classify:
         return classify(error)
     try:
-        return classifier(error)
+        outcome = classifier(error)
     except Exception as failure:  # noqa: BLE001 - border: user-supplied callback
-        error.add_note(f"omninode: the classifier failed with {failure!r}; the error counts as transient")
-        return Outcome.TRANSIENT
+        what = f"failed with {failure!r}"
+    else:
+        if isinstance(outcome, Outcome):
+            return outcome
+        what = f"gave {outcome!r}, which is no Outcome"
+    error.add_note(f"omninode: the classifier {what}; the error counts as transient")
+    return Outcome.TRANSIENT
 
 
 def status_of(error: BaseException) -> int | None:

@@ -9,25 +9,47 @@ from typing import Any, Protocol, TypeVar
 
 from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
-from omninode.core.events import EventSink
+from omninode.core.events import EventSink, shielded
 from omninode.resilience.adaptive import AdaptiveAttempts, AdaptiveTimeout
 from omninode.resilience.blocking import Blocking
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
+from omninode.resilience.chaos import ChaosConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
 from omninode.resilience.explain import breaker_line, bulkhead_line, explained, fallback_line, retry_line
 from omninode.resilience.fallback import Fallback
+from omninode.resilience.hedge import Hedge
+from omninode.resilience.limiter import Adaptive
 from omninode.resilience.outcome import PolicyStatistics, Tally
-from omninode.resilience.ranges import require_seconds
+from omninode.resilience.parking import Park
+from omninode.resilience.ranges import require_callable, require_kind, require_methods, require_seconds
+from omninode.resilience.rate import Rate
 from omninode.resilience.retry import RetryManager
 from omninode.resilience.schedule import RetryConfig
+from omninode.resilience.soft import SoftTimeout
 from omninode.resilience.stack import Extras, Stack
 from omninode.resilience.streaming import Streaming
+from omninode.resilience.throttle import Throttle
 from omninode.resilience.timeout import AttemptTimeout
 
 __all__ = ["Composition", "Settings", "composed"]
 
 S_co = TypeVar("S_co", covariant=True)
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "retry": (RetryConfig,),
+    "breaker": (CircuitBreakerConfig, CircuitBreaker, type(None)),
+    "bulkhead": (BulkheadConfig, Bulkhead, type(None)),
+}
+_EXTRAS: dict[str, type] = {
+    "park": Park,
+    "hedge": Hedge,
+    "throttle": Throttle,
+    "rate": Rate,
+    "limit": Adaptive,
+    "soft_timeout": SoftTimeout,
+    "chaos": ChaosConfig,
+}
 
 
 class _Counting(Protocol[S_co]):
@@ -51,8 +73,18 @@ class Settings:
     sink: EventSink | None
 
     def __post_init__(self) -> None:
+        owner = f"policy {self.name!r}"
         if self.deadline_s is not None:
-            require_seconds(f"policy {self.name!r}", "deadline_s", self.deadline_s)
+            require_seconds(owner, "deadline_s", self.deadline_s)
+        for name, kinds in _KINDS.items():
+            require_kind(owner, name, getattr(self, name), *kinds)
+        for name, kind in _EXTRAS.items():
+            require_kind(owner, name, getattr(self.extras, name), kind, type(None))
+        if self.fallback is not None and not isinstance(self.fallback, Fallback):
+            require_callable(owner, "fallback", self.fallback)
+        require_methods(owner, "clock", self.clock, "monotonic", "now", "sleep")
+        if self.sink is not None:
+            require_methods(owner, "sink", self.sink, "emit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +195,7 @@ class Composition:
 
 def composed(settings: Settings) -> Composition:
     """The parts that `settings` ask for. Raises InvalidArgumentError for settings that make no sense together."""
-    name, clock, sink = settings.name, settings.clock, settings.sink
+    name, clock, sink = settings.name, settings.clock, shielded(settings.sink)
     breaker, bulkhead, fallback = settings.breaker, settings.bulkhead, settings.fallback
     if isinstance(breaker, CircuitBreakerConfig):
         breaker = CircuitBreaker(name, breaker, clock=clock, sink=sink)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
-from omninode.resilience.ranges import require_count
+from omninode.resilience.ranges import require_count, require_share
 from omninode.resilience.sensitivity import Sensitivity
 
 __all__ = ["Consecutive", "Detector", "DetectorSpec", "Sequential"]
@@ -144,12 +144,11 @@ class Sequential:
     false_trip_calls: float = 22_026.0
 
     def __post_init__(self) -> None:
+        require_share("Sequential", "p0", self.p0)
+        require_share("Sequential", "p1", self.p1)
         if not 0.0 < self.p0 < self.p1 < 1.0:
             raise InvalidArgumentError(f"Sequential: p0 is {self.p0!r}, p1 is {self.p1!r}; pass 0 < p0 < p1 < 1")
-        if not math.isfinite(self.false_trip_calls) or self.false_trip_calls <= 1:
-            raise InvalidArgumentError(
-                f"Sequential: false_trip_calls is {self.false_trip_calls!r}; pass a number above 1"
-            )
+        require_share("Sequential", "false_trip_calls", self.false_trip_calls, low=2.0, high=1e300)
 
     @property
     def is_timed(self) -> bool:

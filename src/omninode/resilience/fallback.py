@@ -13,6 +13,7 @@ from typing import Any
 
 from omninode.core.errors import DeadlineExceededError, InvalidArgumentError, RefusedError
 from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
+from omninode.resilience.ranges import require_callable
 
 __all__ = ["Fallback", "FallbackStatistics"]
 
@@ -36,6 +37,7 @@ class Fallback:
 
     # Any: the value stands in for that of a function whose type is only known where it is called.
     def __init__(self, func: Callable[..., Any], *, label: str | None = None, classify: Classifier = classify) -> None:
+        require_callable("Fallback", "func", func)
         self.label = label or getattr(func, "__name__", None) or type(func).__name__
         self._func = func
         self._classify = classify

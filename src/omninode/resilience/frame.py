@@ -9,7 +9,7 @@ does not decide; it only leaves out what would not change anything.
 from __future__ import annotations
 
 import math
-from asyncio import AbstractEventLoop, CancelledError, Task, current_task, get_running_loop
+from asyncio import AbstractEventLoop, CancelledError, Task, current_task
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -24,6 +24,7 @@ from omninode.core.deadline import Deadline
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.budget import RetryBudget
 from omninode.resilience.detector import Detector
+from omninode.resilience.loops import settled
 from omninode.resilience.retry import RetryManager
 from omninode.resilience.timeout import AttemptTimeout
 from omninode.resilience.wheel import Wheel
@@ -278,7 +279,7 @@ class _Limited(_Base):
     # Any: see `Frame`.
     def _begin(self) -> Task[Any]:
         """Settle down on the loop that runs now; a policy serves one after another, one at a time."""
-        loop = get_running_loop()
+        loop = settled(self._manager.name, self._loop)
         self._wheel = Wheel(loop, self._reach)
         self._rate = self._wheel.rate
         self._now = self._wheel.now

@@ -15,7 +15,7 @@ from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.concurrency import cancel_and_wait
 from omninode.core.errors import RefusedError
-from omninode.core.events import EventSink, MetricRecorded
+from omninode.core.events import EventSink, MetricRecorded, shielded
 from omninode.resilience.called import called
 from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
 from omninode.resilience.latency import Latencies
@@ -80,7 +80,7 @@ class Hedging:
         self.name = name
         self.config = config
         self._clock = clock or SystemClock()
-        self._sink = sink
+        self._sink = shielded(sink)
         self._classify = classify
         self._latencies = Latencies()
         self._tokens = _MOST_TOKENS
@@ -166,7 +166,7 @@ class Hedging:
 
     def _takes_token(self) -> bool:
         now = self._clock.monotonic()
-        self._tokens = min(_MOST_TOKENS, self._tokens + _TOKENS_PER_SECOND * (now - self._filled_at))
+        self._tokens = min(_MOST_TOKENS, self._tokens + _TOKENS_PER_SECOND * max(0.0, now - self._filled_at))
         self._filled_at = now
         if self._tokens < 1.0:
             self._denied += 1

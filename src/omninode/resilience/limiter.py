@@ -8,6 +8,7 @@ fed with a time that does not depend on the length of the answer, by `sample`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -18,7 +19,7 @@ from omninode.core.events import EventSink
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
 from omninode.resilience.called import called
 from omninode.resilience.classify import Classifier, Outcome, classify, outcome_of
-from omninode.resilience.ranges import require_count
+from omninode.resilience.ranges import require_callable, require_count, require_methods
 from omninode.resilience.telling import Level
 
 __all__ = ["Adaptive", "AdaptiveLimit", "Aimd", "Gradient2", "LimitRule", "LimitStatistics"]
@@ -54,7 +55,7 @@ class Aimd:
     def after(self, learned: Learned, outcome: Outcome, *, sample_s: float, running: int, now: float) -> float:  # noqa: ARG002 - looks at no latency
         """See `LimitRule.after`."""
         limit = learned.limit
-        if outcome in _SLOW and now - learned.shrunk_at >= 0.3:
+        if outcome in _SLOW and not 0.0 <= now - learned.shrunk_at < 0.3:
             learned.shrunk_at = now
             return limit * 0.8
         # A limit that is not used says nothing about whether a higher one would do.
@@ -104,6 +105,9 @@ class Adaptive:
         require_count("Adaptive", "max_limit", self.max_limit, at_least=self.min_limit)
         require_count("Adaptive", "max_queue", self.max_queue, at_least=0)
         require_count("Adaptive", "start", self.start, at_least=self.min_limit)
+        require_methods("Adaptive", "rule", self.rule, "after")
+        if self.sample is not None:
+            require_callable("Adaptive", "sample", self.sample)
         if self.start > self.max_limit:
             raise InvalidArgumentError(f"Adaptive: start is {self.start}, above max_limit {self.max_limit}; lower it")
 
@@ -195,9 +199,10 @@ class AdaptiveLimit:
     def _sampled(self, value: object, took_s: float) -> float:
         assert self.config.sample is not None
         try:
-            return self.config.sample(value, took_s)
+            sample_s = float(self.config.sample(value, took_s))
         except Exception:  # noqa: BLE001 - border: user-supplied callback; 0.0 is a sample that teaches nothing
             return 0.0
+        return sample_s if math.isfinite(sample_s) else 0.0
 
     def _learn(self, outcome: Outcome, sample_s: float) -> None:
         running = self._places.statistics().running

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import BreakerOpenError
-from omninode.core.events import EventSink, MetricRecorded
+from omninode.core.events import EventSink, MetricRecorded, shielded
 from omninode.resilience.called import called
 from omninode.resilience.classify import FAILURES, Classifier, Outcome, classify, outcome_of
 from omninode.resilience.ranges import require_count, require_seconds
@@ -78,7 +78,7 @@ class Parking:
         self.name = name
         self.config = config
         self._clock = clock or SystemClock()
-        self._sink = sink
+        self._sink = shielded(sink)
         self._classify = classify
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self._slow_share = 0.0

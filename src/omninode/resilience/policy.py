@@ -101,7 +101,7 @@ class Policy:
                 name=name,
                 deadline_s=deadline_s,
                 attempt_timeout_s=attempt_timeout_s,
-                retry=retry or RetryConfig(max_retries=0),
+                retry=RetryConfig(max_retries=0) if retry is None else retry,
                 breaker=breaker,
                 bulkhead=bulkhead,
                 fallback=fallback,

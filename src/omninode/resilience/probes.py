@@ -16,7 +16,7 @@ _CLOSING_SCORE = -math.log(100.0) + 1e-9
 class Probes:
     """The probes of one breaker; `clear` at every change of its state."""
 
-    __slots__ = ("_config", "_next_at", "_score", "successes", "under_way")
+    __slots__ = ("_begun_at", "_config", "_score", "successes", "under_way")
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._config = config
@@ -25,7 +25,7 @@ class Probes:
     def clear(self) -> None:
         """Forget the probes of the last half-open stretch."""
         self.under_way = self.successes = 0
-        self._score = self._next_at = 0.0
+        self._score = self._begun_at = 0.0
 
     def has_free(self, now: float) -> bool:
         """Whether one more may start.
@@ -34,12 +34,15 @@ class Probes:
         break has passed since the last.
         """
         quota = self._config.half_open_max_calls + (self.successes if self._config.probe_ramp else 0)
-        return self.under_way < quota or now >= self._next_at
+        if self.under_way < quota:
+            return True
+        # Outside this stretch as well when the clock has gone back.
+        return not 0.0 <= now - self._begun_at < max(1.0, self._config.timeout_seconds)
 
     def begin(self, now: float) -> None:
         """Start one."""
         self.under_way += 1
-        self._next_at = now + max(1.0, self._config.timeout_seconds)
+        self._begun_at = now
 
     def end(self, outcome: Outcome) -> CircuitState:
         """Where the ending of one leads: HALF_OPEN while it is not decided yet."""

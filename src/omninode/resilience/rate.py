@@ -70,6 +70,9 @@ class RateLimit:
         Raises RateLimitedError at once when the wait would be longer than `max_wait_s` or than the deadline.
         """
         now = self._clock.monotonic()
+        if self._full_at - now > self.config.max_wait_s + self.config.burst * self._interval_s + 1e-9:
+            # Further ahead than anybody is let wait: the clock has gone back.
+            self._full_at = now
         due = max(self._full_at, now) + self._interval_s
         wait_s = due - now - self.config.burst * self._interval_s
         # Rounding must not make a wait of the last bit of a float.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
 from omninode.resilience.detector import Detector, DetectorSpec
-from omninode.resilience.ranges import require_seconds, require_share
+from omninode.resilience.ranges import require_methods, require_seconds, require_share
 from omninode.resilience.sensitivity import Sensitivity
 from omninode.resilience.window import Window, check_window, window_of
 
@@ -91,6 +91,8 @@ class AnyOf:
     def __init__(self, *specs: DetectorSpec) -> None:
         if not specs:
             raise InvalidArgumentError("AnyOf: no detector given; pass at least one")
+        for spec in specs:
+            require_methods("AnyOf", "detector", spec, "start")
         object.__setattr__(self, "specs", specs)
 
     @property

@@ -19,7 +19,7 @@ from omninode.core.clock import Clock, SystemClock
 from omninode.core.current import Scope
 from omninode.core.deadline import Deadline
 from omninode.core.errors import RefusedError
-from omninode.core.events import AttemptFinished, EventSink, NullSink, RetryScheduled
+from omninode.core.events import AttemptFinished, EventSink, RetryScheduled, shielded
 from omninode.resilience.budget import RetryBudget
 from omninode.resilience.classify import Outcome, outcome_of
 from omninode.resilience.schedule import CallRecord, RetryConfig, note_end, wait_after
@@ -69,8 +69,7 @@ class RetryManager:
         self.name = name
         self.config = config or RetryConfig()
         self._clock = clock or SystemClock()
-        # A sink that forgets everything is as good as none, and costs nothing then.
-        self._sink = None if isinstance(sink, NullSink) else sink
+        self._sink = shielded(sink)
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self._budget = RetryBudget(self.config.budget) if self.config.budget is not None else None
         # False where something inside the attempt keeps the deadline already (a policy's attempt timeout).

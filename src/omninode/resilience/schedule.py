@@ -12,7 +12,7 @@ from omninode.core.errors import InvalidArgumentError, RefusedError
 from omninode.resilience.backoff import asked_wait_s, backoff_bound_s, draw_wait_s
 from omninode.resilience.budget import BudgetConfig, RetryBudget
 from omninode.resilience.classify import Classifier, Outcome, classify, is_retryable
-from omninode.resilience.ranges import require_count, require_seconds, require_share
+from omninode.resilience.ranges import require_callable, require_count, require_kind, require_seconds, require_share
 
 __all__ = ["CallRecord", "RetryConfig", "note_end", "wait_after"]
 
@@ -59,6 +59,9 @@ class RetryConfig:
                 f"{owner}: jitter is {self.jitter!r}; pass True or 'full', False, or 'decorrelated'"
             )
         require_seconds(owner, "max_retry_after", self.max_retry_after, positive=False)
+        require_callable(owner, "retry_on", self.retry_on)
+        require_callable(owner, "classify", self.classify)
+        require_kind(owner, "budget", self.budget, BudgetConfig, type(None))
         if self.deadline_s is not None:
             require_seconds(owner, "deadline_s", self.deadline_s)
 

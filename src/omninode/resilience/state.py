@@ -23,7 +23,7 @@ from omninode.core.clock import Clock, SystemClock
 from omninode.core.concurrency import cancel_and_wait
 from omninode.core.deadline import Deadline, within
 from omninode.core.errors import InvalidArgumentError
-from omninode.core.events import ErrorOccurred, EventSink
+from omninode.core.events import ErrorOccurred, EventSink, shielded
 from omninode.resilience.circuit import CircuitState
 from omninode.resilience.ranges import require_seconds
 from omninode.resilience.registry import BreakerRegistry
@@ -79,7 +79,7 @@ class StateKeeper:
         self._timeout_s = timeout_s
         self._max_age = timedelta(seconds=max_age_s)
         self._clock = clock or SystemClock()
-        self._sink = sink
+        self._sink = shielded(sink)
         self._managers: dict[str, RetryManager] = {}
         self._restorable: dict[str, RetrySnapshot] = {}
         self._saved: dict[tuple[str, str], Hashable] = {}

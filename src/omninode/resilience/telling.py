@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from omninode.core.clock import Clock
-from omninode.core.events import EventSink, MetricRecorded, NullSink
+from omninode.core.events import EventSink, MetricRecorded, shielded
 
 __all__ = ["Level", "Spell"]
 
@@ -32,7 +32,7 @@ class Spell:
     __slots__ = ("_clock", "_labels", "_last", "_metric", "_sink", "_told_at", "_untold", "is_on")
 
     def __init__(self, sink: EventSink | None, clock: Clock, *, metric: str, name: str, part: str) -> None:
-        self._sink = None if isinstance(sink, NullSink) else sink
+        self._sink = shielded(sink)
         self._clock = clock
         self._metric = metric
         self._labels = {"policy": name, "part": part}
@@ -75,7 +75,7 @@ class Level:
     def __init__(
         self, sink: EventSink | None, *, metric: str, name: str, part: str, step: float, start: float | None = None
     ) -> None:
-        self._sink = None if isinstance(sink, NullSink) else sink
+        self._sink = shielded(sink)
         self._metric = metric
         self._labels = {"policy": name, "part": part}
         self._step = step

@@ -69,6 +69,9 @@ class TimeWindow:
     def add(self, *, is_bad: bool) -> None:
         """See `Window.add`."""
         now = int(self._clock.monotonic() / self._width_s)
+        if self._buckets and self._buckets[-1][0] > now:
+            # The clock has gone back: nothing is known about these seconds.
+            self.clear()
         while self._buckets and self._buckets[0][0] <= now - _BUCKETS:
             _, total, bad = self._buckets.popleft()
             self.total -= total

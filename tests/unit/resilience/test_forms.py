@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -181,7 +182,7 @@ async def test_a_stream_without_items_is_a_success():
 async def test_a_stream_closed_half_way_gives_every_permit_back():
     policy = Policy("p", breaker=BREAKER, bulkhead=BulkheadConfig(max_concurrent=1, max_queue=0))
     policy.breaker.open()
-    policy.breaker._break.until = 0.0
+    policy.breaker._break = replace(policy.breaker._break, until=0.0)
     flaky = Flaky()
     async with aclosing(policy.stream(flaky.stream)) as items:
         assert await anext(items) == "a"
