@@ -12,9 +12,9 @@ from omninode.core.errors import BreakerOpenError
 from omninode.core.usage import Cost, Usage
 from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.pricing import PriceBook
+from omninode.resilience.balancer import Balancer, Candidate
 from omninode.resilience.policy import CallOutcome
 from omninode.routing import failures
-from omninode.routing.balancer import Balancer, Candidate
 from omninode.routing.completion import Completion
 from omninode.routing.deployment import Deployment, DeploymentConfig
 from omninode.routing.failures import Failure

@@ -24,9 +24,9 @@ from omninode.providers.http import HttpClient
 from omninode.providers.messages import ChatRequest
 from omninode.providers.pricing import PriceBook
 from omninode.providers.provider import Provider
+from omninode.resilience.balancer import Balancer
 from omninode.resilience.registry import BreakerRegistry
 from omninode.resilience.retry import RetryManager
-from omninode.routing.balancer import Balancer
 from omninode.routing.cache.exact import CacheStatistics, ExactCache, exact_key
 from omninode.routing.cache.single_flight import FlightStatistics, SingleFlight
 from omninode.routing.completion import Completion

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from omninode.routing.balancer import Balancer, Candidate
+from omninode.resilience.balancer import Balancer, Candidate
 from omninode.testing.clock import FakeClock
 
 pytestmark = pytest.mark.unit
