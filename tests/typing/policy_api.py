@@ -12,11 +12,13 @@ from typing import assert_type
 from omninode.resilience import (
     AdaptiveTimeout,
     CallOutcome,
+    Choice,
     CircuitBreaker,
     CircuitBreakerConfig,
     Policy,
     RetryConfig,
     RetryManager,
+    Target,
     call_with_breaker,
     execute_with_retry,
 )
@@ -25,6 +27,10 @@ policy = Policy("p", deadline_s=5.0, retry=RetryConfig(), breaker=CircuitBreaker
 
 
 async def ask(question: str, *, times: int = 1) -> list[str]:
+    return [question] * times
+
+
+async def ask_at(address: bytes, question: str, *, times: int = 1) -> list[str]:
     return [question] * times
 
 
@@ -58,6 +64,10 @@ async def what_goes_in_and_comes_out() -> None:
     assert_type(await policy.outcome(ask, "q"), CallOutcome[list[str]])
     assert_type((await policy.outcome(ask, "q")).unwrap(), list[str])
     assert_type(policy.call_blocking(plain, 1), float)
+    choice = Choice("c", [Target("eu", value=b"eu")])
+    assert_type(await choice.call(ask_at, "q", times=2), list[str])
+    assert_type(await choice.outcome(ask_at, "q"), CallOutcome[list[str]])
+    await choice.call(ask, "q")  # type: ignore[arg-type]
     chain = policy.then(Policy("q", attempt_timeout_s=AdaptiveTimeout()))
     assert_type(await chain.call(ask, "q", times=2), list[str])
     assert_type(await chain.outcome(ask, "q"), CallOutcome[list[str]])

@@ -8,6 +8,7 @@ from omninode.resilience.budget import BudgetConfig, RetryBudget
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
 from omninode.resilience.chain import Chain
 from omninode.resilience.chaos import ChaosConfig, ChaosStatistics
+from omninode.resilience.choice import Choice, ChoiceStatistics, Target, TargetStatistics
 from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig, CircuitState
 from omninode.resilience.classify import Outcome, classify, is_retryable
 from omninode.resilience.detector import Consecutive, Sequential
@@ -46,6 +47,8 @@ __all__ = [
     "Chain",
     "ChaosConfig",
     "ChaosStatistics",
+    "Choice",
+    "ChoiceStatistics",
     "CircuitBreaker",
     "CircuitBreakerConfig",
     "CircuitState",
@@ -83,6 +86,8 @@ __all__ = [
     "StateKeeper",
     "StateStore",
     "StoredState",
+    "Target",
+    "TargetStatistics",
     "Throttle",
     "ThrottleStatistics",
     "TimeoutStatistics",

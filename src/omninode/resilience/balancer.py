@@ -21,6 +21,7 @@ __all__ = ["Balancer", "Candidate", "LoadStatistics", "Trip"]
 
 _START_S = 1.0
 _IDLE_TAUS = 3.0
+_PATIENCE = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +42,16 @@ class LoadStatistics:
 
 
 class Trip:
-    """One call under way; `has_failed` is for the caller to set."""
+    """One call under way; what it says is for the caller to set.
 
-    __slots__ = ("has_failed",)
+    `was_beaten` says of a call that is cancelled that another attempt was faster, so that the time it had is learned.
+    """
+
+    __slots__ = ("has_failed", "was_beaten")
 
     def __init__(self) -> None:
         self.has_failed = False
+        self.was_beaten = False
 
 
 class _Load:
@@ -108,8 +113,8 @@ class Balancer:
     def under_way(self, name: str) -> Iterator[Trip]:
         """Run one call to `name` in the body, counting it while it runs and learning from how it ends.
 
-        The body sets `has_failed` on what it is given when the call failed. A body that raises teaches nothing:
-        whoever cancels a call says nothing about who was called.
+        The body sets `has_failed` on what it is given when the call failed. A body that raises without having set
+        that or `was_beaten` teaches nothing: whoever cancels a call says nothing about who was called.
         """
         load = self._loads.setdefault(name, _Load())
         started = self._clock.monotonic()
@@ -117,8 +122,11 @@ class Balancer:
         trip = Trip()
         try:
             yield trip
-            took_s = self._clock.monotonic() - started
-            self._learn(load, max(took_s, self._penalty_s) if trip.has_failed else took_s)
+            self._learn_end(load, trip, started)
+        except BaseException:
+            if trip.has_failed or trip.was_beaten:
+                self._learn_end(load, trip, started)
+            raise
         finally:
             load.in_flight -= 1
 
@@ -132,6 +140,17 @@ class Balancer:
             )
             for name, load in self._loads.items()
         )
+
+    def share_s(self, name: str, remaining_s: float) -> float:
+        """How much of `remaining_s` one candidate may use, so that the next still has a chance.
+
+        Half of it, or three times its usual latency where that is longer.
+        """
+        return min(remaining_s, max(remaining_s / 2, _PATIENCE * self.latency_s(name)))
+
+    def _learn_end(self, load: _Load, trip: Trip, started: float) -> None:
+        took_s = self._clock.monotonic() - started
+        self._learn(load, max(took_s, self._penalty_s) if trip.has_failed else took_s)
 
     def _learn(self, load: _Load, sample_s: float) -> None:
         now = self._clock.monotonic()

@@ -21,8 +21,6 @@ from omninode.routing.failures import Failure
 
 __all__ = ["Failover", "Trail"]
 
-# A deployment may take so many times its usual latency before the next one gets its turn.
-_PATIENCE = 3.0
 _SHORTEST_PARK_S = 0.05
 
 
@@ -107,13 +105,11 @@ class Failover:
         return outcome
 
     def _share(self, name: str) -> Deadline | None:
-        """When to stop waiting for one deployment so that the next still has a chance: half of what remains."""
+        """When to stop waiting for one deployment so that the next still has a chance."""
         deadline = current.scope().deadline
         if deadline is None:
             return None
-        remaining = deadline.remaining()
-        allowed = max(remaining / 2, _PATIENCE * self._balancer.latency_s(name))
-        return Deadline.after(min(remaining, allowed), clock=deadline.clock)
+        return Deadline.after(self._balancer.share_s(name, deadline.remaining()), clock=deadline.clock)
 
     async def _completed(
         self, config: DeploymentConfig, answer: ChatAnswer, *, attempts: int, failed: Sequence[Failure]
