@@ -69,8 +69,19 @@ def _families(node: Node, feed: LiveFeed) -> Iterator[tuple[str, str, str, _Samp
             for state in _STATES
         ],
     )
+    yield from _sharing(node)
     for name, value in sorted(node.resources().items()):
         yield f"resource_{_FOREIGN.sub('_', name)}", "gauge", "The last sample of this process.", [({}, value)]
+
+
+def _sharing(node: Node) -> Iterator[tuple[str, str, str, _Samples]]:
+    sharing = node.sharing()
+    if sharing is None:
+        return
+    hears = float(sharing.mode in ("listening", "polling"))
+    yield "breaker_sharing", "gauge", "1 while breakers that open in other processes are heard of.", [({}, hears)]
+    yield "breaker_news_total", "counter", "News of breakers in other processes.", [({}, sharing.heard)]
+    yield "breaker_sensitised_total", "counter", "Breakers told to need less evidence.", [({}, sharing.sensitised)]
 
 
 def _telemetry(node: Node) -> Iterator[tuple[str, str, str, _Samples]]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from omninode.storage.database import Database
 from omninode.telemetry.bus import EventBus
 
-__all__ = ["BreakerView", "Node", "Row", "SettingView", "SpoolView"]
+__all__ = ["BreakerView", "Node", "Row", "SettingView", "SharingView", "SpoolView"]
 
 # Any: a row's values have the types of their columns; each page's loader knows its statement.
 Row = Mapping[str, Any]
@@ -33,6 +33,17 @@ class BreakerView:
     failures: int = 0
     reason: str = ""
     retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharingView:
+    """Whether the breakers of this process hear of those of others; `mode` as in `resilience.PeerStatistics`."""
+
+    mode: str
+    heard: int = 0
+    sensitised: int = 0
+    failures: int = 0
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +86,10 @@ class Node(Protocol):
 
     def breakers(self) -> Sequence[BreakerView]:
         """The breakers of this process."""
+        ...
+
+    def sharing(self) -> SharingView | None:
+        """What is heard of breakers elsewhere; None where nothing listens."""
         ...
 
     def spool(self) -> SpoolView | None:

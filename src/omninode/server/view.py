@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from omninode.runtime.runtime import Runtime
-from omninode.server.node import BreakerView, SettingView, SpoolView
+from omninode.server.node import BreakerView, SettingView, SharingView, SpoolView
 from omninode.storage.database import Database
 from omninode.telemetry.bus import EventBus
 
@@ -57,6 +57,17 @@ class RuntimeView:
             )
             for breaker in self._runtime.breakers.statistics()
         ]
+
+    def sharing(self) -> SharingView | None:
+        """See `Node.sharing`."""
+        told = self._runtime.peers.statistics()
+        return SharingView(
+            mode=told.mode,
+            heard=told.heard,
+            sensitised=told.sensitised,
+            failures=told.failures,
+            last_error=told.last_error,
+        )
 
     def spool(self) -> SpoolView | None:
         """See `Node.spool`."""

@@ -16,7 +16,7 @@ import orjson
 import pytest
 from tests.integration.server import history
 
-from omninode.server import Access, BreakerView, SettingView, SpoolView, run
+from omninode.server import Access, BreakerView, SettingView, SharingView, SpoolView, run
 from omninode.storage.codecs import prepare_codecs
 from omninode.storage.config import ConnectionConfig
 from omninode.storage.connection import connect
@@ -38,6 +38,9 @@ class PlainNode:
 
     def breakers(self) -> tuple[BreakerView, ...]:
         return (BreakerView(name="only here", state="half_open", failures=2, retry_after_s=3.5),)
+
+    def sharing(self) -> SharingView:
+        return SharingView(mode="listening", heard=4, sensitised=1, failures=2)
 
     def spool(self) -> SpoolView:
         return SpoolView(accepted=12, written=9, waiting=3)

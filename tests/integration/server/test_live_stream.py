@@ -194,6 +194,7 @@ class Node:
     def __init__(self, bus): self.bus = bus
     def settings(self): return ()
     def breakers(self): return ()
+    def sharing(self): return None
     def spool(self): return None
     def resources(self): return {}
 

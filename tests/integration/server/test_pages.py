@@ -142,7 +142,10 @@ async def test_reliability_shows_breakers_of_the_store_and_of_this_process(site:
     assert panel["totals"]["retried"] == sum(row["attempts"] > 1 for row in calls)
     assert panel["retries"][0]["recovered"] == 81
     assert panel["dead_letters"][0]["sqlstate"] == "23502"
-    assert "next probe in 3.50 s" in (await site.get("/reliability")).text
+    shown = (await site.get("/reliability")).text
+    assert "next probe in 3.50 s" in shown
+    assert panel["sharing"] == {"mode": "listening", "heard": 4, "sensitised": 1, "failures": 2, "last_error": None}
+    assert "hears of breakers that open in others (4 news, 2 times cut off)" in shown
 
 
 async def test_errors_are_grouped_with_their_course_and_samples(site: Site, told: History) -> None:

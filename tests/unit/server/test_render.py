@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from omninode.core.events import ErrorOccurred
-from omninode.server import BreakerView, SpoolView
+from omninode.server import BreakerView, SharingView, SpoolView
 from omninode.server.exposition import exposition
 from omninode.server.live import LiveFeed
 from omninode.server.panels import PanelCache
@@ -104,6 +104,9 @@ class Node:
     def breakers(self) -> tuple[BreakerView, ...]:
         return (BreakerView(name='a"b\\c', state="open"),)
 
+    def sharing(self) -> SharingView:
+        return SharingView(mode="away", heard=4)
+
     def spool(self) -> SpoolView:
         return SpoolView(accepted=5, written=3, waiting=2)
 
@@ -122,6 +125,8 @@ def test_metrics_are_told_in_the_prometheus_format() -> None:
     assert 'omninode_breaker_state{breaker="a\\"b\\\\c",state="closed"} 0' in lines
     assert 'omninode_spool_rows_total{fate="written"} 3' in lines
     assert "omninode_spool_waiting_rows 2" in lines
+    assert "omninode_breaker_sharing 0" in lines
+    assert "omninode_breaker_news_total 4" in lines
     assert "omninode_resource_cpu_percent 12.5" in lines
     assert "omninode_resource_rss_bytes_p95 3" in lines
     assert 'omninode_events_dropped_total{class="ErrorOccurred"} 2' in lines

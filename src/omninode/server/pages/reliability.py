@@ -40,10 +40,11 @@ async def load(question: Question) -> Panel:
 
 def local(question: Question) -> Panel:
     """What this process knows without the store: spool, bus, live feed."""
-    spool = question.node.spool()
+    spool, sharing = question.node.spool(), question.node.sharing()
     bus = question.node.bus.statistics()
     return {
         "spool": asdict(spool) if spool else None,
+        "sharing": asdict(sharing) if sharing else None,
         "bus": {
             "emitted": bus.emitted,
             "delivered": bus.delivered,
