@@ -67,7 +67,7 @@ async def what_goes_in_and_comes_out() -> None:
     choice = Choice("c", [Target("eu", value=b"eu")])
     assert_type(await choice.call(ask_at, "q", times=2), list[str])
     assert_type(await choice.outcome(ask_at, "q"), CallOutcome[list[str]])
-    await choice.call(ask, "q")  # type: ignore[arg-type]
+    await choice.call(ask_at, 1)  # type: ignore[arg-type]
     chain = policy.then(Policy("q", attempt_timeout_s=AdaptiveTimeout()))
     assert_type(await chain.call(ask, "q", times=2), list[str])
     assert_type(await chain.outcome(ask, "q"), CallOutcome[list[str]])

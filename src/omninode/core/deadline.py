@@ -16,7 +16,13 @@ from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import DeadlineExceededError, InvalidArgumentError
 
-__all__ = ["Deadline", "within"]
+__all__ = ["DEADLINE_HEADER", "Deadline", "within"]
+
+DEADLINE_HEADER = "x-deadline-ms"
+"""The HTTP header in which the time that is left travels, in whole milliseconds. A moment would need clocks that agree."""
+
+# 31 years: more is a mistake, and the bound keeps the number from growing without end.
+_MOST_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,21 @@ class Deadline:
             raise InvalidArgumentError(f"a deadline lies {seconds} s ahead; pass zero or more seconds")
         ticking = clock or SystemClock()
         return cls(ticking.monotonic() + seconds, ticking)
+
+    @classmethod
+    def from_header(cls, value: str, *, clock: Clock | None = None) -> Deadline:
+        """The deadline that `header` told of, from now on; raises InvalidArgumentError for anything else.
+
+        What the way here took is not known and not taken off.
+        """
+        text = value.strip()
+        if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+            raise InvalidArgumentError(f"{DEADLINE_HEADER} is {value[:40]!r}; send whole milliseconds, zero or more")
+        return cls.after(int(text) / 1000, clock=clock)
+
+    def header(self) -> str:
+        """What remains, as the value of the header, rounded down."""
+        return str(int(self.remaining() * 1000))
 
     def remaining(self) -> float:
         """Seconds left; 0.0 once it has passed."""

@@ -61,11 +61,18 @@ class FoundDeployment:
 
 
 def provider_for(
-    protocol: ProtocolName, base_url: str, api_key: str | None, *, http: HttpClient, name: str, timeout_s: float = 60.0
+    protocol: ProtocolName,
+    base_url: str,
+    api_key: str | None,
+    *,
+    http: HttpClient,
+    name: str,
+    timeout_s: float = 60.0,
+    sends_deadline: bool = False,
 ) -> Provider:
     """A client of `protocol` for one endpoint."""
     kind = AnthropicProvider if protocol == "anthropic" else OpenAIProvider
-    return kind(base_url, api_key, http=http, name=name, timeout_s=timeout_s)
+    return kind(base_url, api_key, http=http, name=name, timeout_s=timeout_s, sends_deadline=sends_deadline)
 
 
 async def discover(

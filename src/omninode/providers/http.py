@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Self
 import orjson
 
 from omninode.core import current
+from omninode.core.deadline import DEADLINE_HEADER, Deadline
 from omninode.core.errors import DeadlineExceededError, InvalidArgumentError, MalformedAnswerError, OmniNodeError
 from omninode.providers import errors
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["HttpAnswer", "HttpClient", "HttpLimits", "HttpStatistics", "HttpStream", "parsed"]
+__all__ = ["HttpAnswer", "HttpClient", "HttpLimits", "HttpStatistics", "HttpStream", "parsed", "with_deadline"]
 
 _ERROR_BODY_BYTES = 65_536
 _JSON_HEADERS = {"content-type": "application/json", "accept": "application/json"}
@@ -323,6 +324,12 @@ class HttpClient:
                 proxy=self._proxy,
             )
         return self._session
+
+
+def with_deadline(headers: Mapping[str, str], *, timeout_s: float) -> Mapping[str, str]:
+    """`headers` and the time that is left to a request sent now: `timeout_s`, or the deadline of the scope if nearer."""
+    left = Deadline.after(timeout_s).narrowed(current.scope().deadline)
+    return {**headers, DEADLINE_HEADER: left.header()}
 
 
 def parsed(answer: HttpAnswer, *, subject: str, secrets: tuple[str, ...] = ()) -> object:

@@ -59,7 +59,7 @@ class DeploymentConfig:
     `roles` are the parts it may play. `weight` is its share of the calls of a role; a deployment of weight 0 stands
     by and is called only when the others of its role have failed. `timeout_s` bounds one attempt, `max_concurrency`
     how many run at once. `is_streaming` fetches answers as streams, which measures the time to the first token and
-    notices a stalled answer earlier. `price` beats the published price; `provider` names whose price that is and is
+    notices a stalled answer earlier. `sends_deadline` tells the endpoint how long its answer is waited for. `price` beats the published price; `provider` names whose price that is and is
     derived from the host of `base_url` where it is not given. The key is in no repr and no message.
     """
 
@@ -75,6 +75,7 @@ class DeploymentConfig:
     price: ModelPrice | None = None
     provider: str = ""
     is_streaming: bool = False
+    sends_deadline: bool = False
     is_simulated: bool = False
 
     def __post_init__(self) -> None:

@@ -295,5 +295,11 @@ def _listed(names: Mapping[str, Deployment]) -> str:
 
 def _provider(config: DeploymentConfig, http: HttpClient) -> Provider:
     return provider_for(
-        config.protocol, config.base_url, config.api_key, http=http, name=config.name, timeout_s=config.timeout_s
+        config.protocol,
+        config.base_url,
+        config.api_key,
+        http=http,
+        name=config.name,
+        timeout_s=config.timeout_s,
+        sends_deadline=config.sends_deadline,
     )

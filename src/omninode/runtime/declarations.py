@@ -37,6 +37,9 @@ class DeploymentEntry(_Entry):
     streaming: bool = _key(
         False, "fetch answers piece by piece, which measures the time to the first token and notices a stall earlier"
     )
+    send_deadline: bool = _key(
+        False, "say in the header `x-deadline-ms` how long the answer is waited for; for servers that know it"
+    )
     input_usd_per_million: float | None = _key(None, "price of a million tokens sent; unset: the price list's", ge=0)
     output_usd_per_million: float | None = _key(None, "price of a million tokens received", ge=0)
 

@@ -70,6 +70,7 @@ def _declared(entry: DeploymentEntry, settings: Settings) -> DeploymentConfig:
         max_concurrency=entry.max_concurrency,
         price=_price(entry),
         is_streaming=entry.streaming,
+        sends_deadline=entry.send_deadline,
     )
 
 

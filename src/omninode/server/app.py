@@ -26,8 +26,14 @@ from starlette.types import Scope
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.concurrency import cancel_and_wait
-from omninode.core.deadline import Deadline, within
-from omninode.core.errors import DatabaseUnavailableError, DeadlineExceededError, OmniNodeError, PoolExhaustedError
+from omninode.core.deadline import DEADLINE_HEADER, Deadline, within
+from omninode.core.errors import (
+    DatabaseUnavailableError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    OmniNodeError,
+    PoolExhaustedError,
+)
 from omninode.server.access import Access, Guard
 from omninode.server.exposition import exposition
 from omninode.server.live import LiveFeed
@@ -157,7 +163,7 @@ class _Desk:
             question = self._question(request)
             trouble, panel = None, None
             try:
-                panel = await self._ask(page.load, question)
+                panel = await self._ask(page.load, question, self._deadline(request))
             except NotFoundError as error:
                 return self._message(request, status=404, title="Not found", text=str(error))
             except (OmniNodeError, OSError) as error:
@@ -206,18 +212,26 @@ class _Desk:
         return PlainTextResponse("Something went wrong on our side; the log has the details.\n", status_code=500)
 
     async def _as_json(self, load: Loader, request: Request) -> Response:
-        question = self._question(request)
+        question, deadline = self._question(request), self._deadline(request)
         head = {"window": question.window.as_json(), "at": question.now, "is_simulated": self._node.is_simulated}
         try:
-            return _json_response({**head, **await self._ask(load, question)})
+            return _json_response({**head, **await self._ask(load, question, deadline)})
         except NotFoundError as error:
             return _json_response({**head, "error": str(error)}, status=404)
         except (OmniNodeError, OSError) as error:
             return _json_response({**head, "error": _reason(error), "live": self._feed.recent(50)}, status=503)
 
-    async def _ask(self, load: Loader, question: Question) -> Panel:
+    def _deadline(self, request: Request) -> Deadline:
+        """Until when the answer is worth giving: the caller may say so, and can only shorten our own patience."""
+        own = Deadline.after(_PATIENCE_S, clock=self._clock)
+        asked = request.headers.get(DEADLINE_HEADER)
+        try:
+            return own if asked is None else own.narrowed(Deadline.from_header(asked, clock=self._clock))
+        except InvalidArgumentError as error:
+            raise HTTPException(400, error.message) from error
+
+    async def _ask(self, load: Loader, question: Question, deadline: Deadline) -> Panel:
         key = (load, question.window.key, tuple(question.path.items()), tuple(question.query.items()))
-        deadline = Deadline.after(_PATIENCE_S, clock=self._clock)
         async with within(deadline, doing="reading the page's numbers"):
             return await self._panels.get(key, lambda: load(question))
 

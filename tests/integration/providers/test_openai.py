@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from omninode.core import current
+from omninode.core.deadline import Deadline
 from omninode.core.errors import (
     AuthenticationError,
     MalformedAnswerError,
@@ -48,6 +50,18 @@ async def collected(server, http) -> tuple[list[str], object]:
     async with provider(server, http).stream(ASK, model="m") as stream:
         texts = [text async for text in stream]
         return texts, stream.answer
+
+
+async def test_the_time_that_is_left_is_told_only_where_it_is_wanted(http, upstream, answers):
+    server = await upstream(answers.chat("hello"), answers.chat("hello"), answers.chat("hello"))
+    await provider(server, http).complete(ASK, model="m")
+    await provider(server, http, sends_deadline=True, timeout_s=30.0).complete(ASK, model="m")
+    with current.entered(deadline=Deadline.after(5.0)):
+        await provider(server, http, sends_deadline=True, timeout_s=30.0).complete(ASK, model="m")
+    sent = [request.headers.get("x-deadline-ms") for request in server.requests]
+    assert sent[0] is None
+    assert 25_000 < int(sent[1]) <= 30_000
+    assert 1_000 < int(sent[2]) <= 5_000
 
 
 async def test_complete_sends_the_request_and_reads_the_answer(http, upstream, answers):

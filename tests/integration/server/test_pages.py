@@ -218,3 +218,17 @@ async def test_a_page_of_a_simulated_node_says_so(site: Site) -> None:
     assert "banner-simulated" not in (await site.get("/cost")).text
     site.node.is_simulated = True
     assert "<strong>SIMULATED</strong>" in (await site.get("/cost")).text
+
+
+async def test_a_caller_may_shorten_the_time_and_not_lengthen_it(site: Site) -> None:
+    header = {"x-deadline-ms": "0"}
+    spent = await site.get("/api/trends?range=90d", **header)
+    assert spent.status == 503
+    assert "no time was left" in spent.json["error"]
+    assert (await site.get("/api/trends?range=90d", **{"x-deadline-ms": "999999999"})).status == 200
+
+
+async def test_a_deadline_that_is_no_number_is_refused_in_words(site: Site) -> None:
+    refused = await site.get("/api/now", **{"x-deadline-ms": "soon"})
+    assert refused.status == 400
+    assert "x-deadline-ms is 'soon'" in refused.json["error"]

@@ -85,3 +85,17 @@ async def test_a_timeout_of_the_body_is_not_taken_for_the_deadline() -> None:
 async def test_without_a_deadline_the_body_just_runs() -> None:
     async with within(None, doing="work"):
         assert current.scope().deadline is None
+
+
+@given(st.floats(0, 1e9))
+def test_what_remains_travels_as_a_header_and_is_never_more_on_the_other_side(seconds: float) -> None:
+    clock = FakeClock()
+    deadline = Deadline.after(seconds, clock=clock)
+    there = Deadline.from_header(deadline.header(), clock=clock)
+    assert deadline.remaining() - 0.002 <= there.remaining() <= deadline.remaining() + 1e-6
+
+
+@pytest.mark.parametrize("value", ["", "-5", "1.5", "1e9", "soon", "٣", "9" * 13, "5;6"])
+def test_a_header_that_is_no_number_of_milliseconds_is_refused(value: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="x-deadline-ms"):
+        Deadline.from_header(value)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from omninode.core.errors import MalformedAnswerError
 from omninode.providers.anthropic import wire
 from omninode.providers.anthropic.stream import AnthropicDecoder
-from omninode.providers.http import HttpClient
+from omninode.providers.http import HttpClient, with_deadline
 from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.streaming import Endpoint, SseAnswerStream
 
@@ -23,7 +24,14 @@ class AnthropicProvider:
     """
 
     def __init__(
-        self, base_url: str, api_key: str | None, *, http: HttpClient, name: str = "anthropic", timeout_s: float = 60.0
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        http: HttpClient,
+        name: str = "anthropic",
+        timeout_s: float = 60.0,
+        sends_deadline: bool = False,
     ) -> None:
         self._base_url = base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self._secrets = (api_key,) if api_key else ()
@@ -31,6 +39,7 @@ class AnthropicProvider:
         self._http = http
         self._name = name
         self._timeout_s = timeout_s
+        self._sends_deadline = sends_deadline
 
     @property
     def name(self) -> str:
@@ -82,10 +91,13 @@ class AnthropicProvider:
         """See `Provider.close`; it holds nothing of its own."""
 
     def _chat(self, model: str) -> Endpoint:
+        headers: Mapping[str, str] = self._headers
+        if self._sends_deadline:
+            headers = with_deadline(headers, timeout_s=self._timeout_s)
         return Endpoint(
             http=self._http,
             url=f"{self._base_url}/messages",
-            headers=self._headers,
+            headers=headers,
             secrets=self._secrets,
             subject=f"{self._name}: chat with model {model!r}",
             timeout_s=self._timeout_s,

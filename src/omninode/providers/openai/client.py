@@ -7,11 +7,12 @@ text itself may be missing.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from omninode.core.errors import MalformedAnswerError
 from omninode.providers import http
-from omninode.providers.http import HttpClient
+from omninode.providers.http import HttpClient, with_deadline
 from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.openai import wire
 from omninode.providers.openai.stream import OpenAIDecoder
@@ -29,10 +30,19 @@ class OpenAIProvider:
         http: the client to send with; it stays the caller's.
         name: begins every error message.
         timeout_s: the longest a whole answer may take; the deadline of the scope holds as well.
+        sends_deadline: say in the header `x-deadline-ms` how long the answer is waited for. Only for servers that
+            know it, such as one's own; others get no header they did not ask for.
     """
 
     def __init__(
-        self, base_url: str, api_key: str | None, *, http: HttpClient, name: str = "openai", timeout_s: float = 60.0
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        http: HttpClient,
+        name: str = "openai",
+        timeout_s: float = 60.0,
+        sends_deadline: bool = False,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         # OpenAI's own models take the newest name only, most other servers only the older one.
@@ -44,6 +54,7 @@ class OpenAIProvider:
         self._http = http
         self._name = name
         self._timeout_s = timeout_s
+        self._sends_deadline = sends_deadline
 
     @property
     def name(self) -> str:
@@ -114,10 +125,13 @@ class OpenAIProvider:
         return self._body(request, model, is_streaming=is_streaming)
 
     def _chat(self, model: str) -> Endpoint:
+        headers: Mapping[str, str] = self._headers
+        if self._sends_deadline:
+            headers = with_deadline(headers, timeout_s=self._timeout_s)
         return Endpoint(
             http=self._http,
             url=f"{self._base_url}/chat/completions",
-            headers=self._headers,
+            headers=headers,
             secrets=self._secrets,
             subject=f"{self._name}: chat with model {model!r}",
             timeout_s=self._timeout_s,
