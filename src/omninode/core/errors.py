@@ -24,6 +24,7 @@
     │   ├── RateLimitedError
     │   └── PoolExhaustedError
     ├── DeadlineExceededError           the time the caller allowed is over
+    ├── SpoolError                      a row could not be made as safe as was asked
     ├── QuorumFailedError               the models voted the plan down, or too few could vote
     └── DefectError                     our own mistake; please report it
 
@@ -59,6 +60,7 @@ __all__ = [
     "RemoteError",
     "RequestRejectedError",
     "SourceError",
+    "SpoolError",
     "ThrottledError",
 ]
 
@@ -242,6 +244,17 @@ class PoolExhaustedError(RefusedError):
 
 class DeadlineExceededError(OmniNodeError, TimeoutError):
     """The time the caller allowed is over."""
+
+
+class SpoolError(OmniNodeError):
+    """A row for the database could not be made as safe as was asked.
+
+    With `is_kept` it is still in memory and will be written unless the process ends first; otherwise it was dropped.
+    """
+
+    def __init__(self, message: str, *, is_kept: bool = False) -> None:
+        super().__init__(message)
+        self.is_kept = is_kept
 
 
 class QuorumFailedError(OmniNodeError):

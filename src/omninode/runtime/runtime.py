@@ -145,7 +145,7 @@ class Runtime:
             TelemetryRoad(
                 self.settings,
                 directory,
-                spool=Spool(self.link.spool_directory),
+                spool=Spool(self.link.spool_directory, sink=self.sink),
                 bus=self.bus,
                 database=self.link.database,
                 clock=self.clock,

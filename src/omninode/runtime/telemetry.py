@@ -6,6 +6,7 @@ bus > log streams
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from omninode.monitoring.writer import EventWriter
 from omninode.runtime.settings import Settings
 from omninode.storage.database import Database
 from omninode.storage.flusher import SpoolFlusher
+from omninode.storage.orphans import UNREADABLE
 from omninode.storage.spool import Spool
 from omninode.telemetry.bus import EventBus
 from omninode.telemetry.logs import LogWriter
@@ -110,19 +112,29 @@ class TelemetryRoad:
 
     def losses(self) -> tuple[str, ...]:
         """What had not arrived when last settled, or never will, in words; empty when all is well."""
-        waiting, dropped = self._unsettled, sum(self.spool.statistics().dropped.values())
+        waiting, dropped = self._unsettled, sum(self.dropped().values())
         found = []
         if waiting:
             found.append(f"{waiting} telemetry rows wait on disk until omninode next reaches this database")
         if self._bus.statistics().dropped_total:
             found.append(f"{self._bus.statistics().dropped_total} events were dropped, the queue was full")
-        if dropped or self.writer.statistics().lost:
-            found.append(f"{dropped + self.writer.statistics().lost} telemetry rows were lost")
+        # What the spool refused it has counted itself.
+        lost = dropped + sum(self.writer.statistics().failed.values())
+        if lost:
+            found.append(f"{lost} telemetry rows were lost")
+        if (trouble := self.spool.statistics().disk_error) is not None:
+            found.append(f"rows that wait are not safe on disk: {trouble}")
         if self.flusher.statistics().dead:
             found.append(f"{self.flusher.statistics().dead} rows were refused and are in dead_letters")
         return tuple(found)
 
+    def dropped(self) -> Mapping[str, int]:
+        """Rows that will never be in the database, by table; "(unreadable)" ones were damaged on disk."""
+        counts = Counter(self.spool.statistics().dropped)
+        counts.update({UNREADABLE: self.flusher.statistics().unreadable})
+        return dict(+counts)
+
     def totals(self) -> Mapping[str, float]:
         """Counters that only grow, for alerts."""
-        dropped = sum(self.spool.statistics().dropped.values()) + self.writer.statistics().lost
+        dropped = sum(self.dropped().values()) + sum(self.writer.statistics().failed.values())
         return {"telemetry_dropped": float(self._bus.statistics().dropped_total + dropped)}

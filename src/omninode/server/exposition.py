@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from omninode.server.live import LiveFeed
 from omninode.server.node import Node
@@ -87,14 +86,24 @@ def _sharing(node: Node) -> Iterator[tuple[str, str, str, _Samples]]:
 def _telemetry(node: Node) -> Iterator[tuple[str, str, str, _Samples]]:
     spool = node.spool()
     if spool is not None:
-        counts = asdict(spool)
-        waiting = counts.pop("waiting")
-        yield "spool_waiting_rows", "gauge", "Rows that wait for the database.", [({}, waiting)]
+        yield "spool_waiting_rows", "gauge", "Rows that wait for the database.", [({}, spool.waiting)]
+        yield (
+            "spool_only_in_memory_rows",
+            "gauge",
+            "Rows of those that the disk did not take.",
+            [({}, spool.only_in_memory)],
+        )
         yield (
             "spool_rows_total",
             "counter",
             "Rows by what became of them.",
-            [({"fate": fate}, count) for fate, count in counts.items()],
+            [({"fate": fate}, count) for fate, count in spool.fates().items()],
+        )
+        yield (
+            "spool_dropped_rows_total",
+            "counter",
+            "Rows that were dropped, by table.",
+            [({"table": table}, count) for table, count in sorted(spool.dropped.items())],
         )
     dropped = node.bus.statistics().dropped
     yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from omninode.storage.database import Database
@@ -48,13 +48,24 @@ class SharingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolView:
-    """Rows on their way to the database: accepted = written + waiting + dropped + dead."""
+    """Rows on their way to the database.
+
+    `dropped` is by table, or "(unreadable)" and "(expired)"; `only_in_memory` of those that wait would not survive the
+    process, and `disk_error` says why.
+    """
 
     accepted: int = 0
     written: int = 0
     waiting: int = 0
-    dropped: int = 0
     dead: int = 0
+    only_in_memory: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    disk_error: str | None = None
+
+    def fates(self) -> Mapping[str, int]:
+        """Rows by what became of them, for counters that only grow."""
+        dropped = sum(self.dropped.values())
+        return {"accepted": self.accepted, "written": self.written, "dropped": dropped, "dead": self.dead}
 
 
 class Node(Protocol):

@@ -76,8 +76,10 @@ class RuntimeView:
             accepted=spool.accepted,
             written=flusher.written,
             waiting=spool.waiting,
-            dropped=sum(spool.dropped.values()),
             dead=flusher.dead,
+            only_in_memory=spool.only_in_memory,
+            dropped=self._runtime.road.dropped(),
+            disk_error=spool.disk_error,
         )
 
     def resources(self) -> Mapping[str, float]:

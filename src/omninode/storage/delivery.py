@@ -54,6 +54,10 @@ class Source(Protocol):
         """Forget the records up to `number`: they are in the database."""
         ...
 
+    def put_back(self) -> None:
+        """The records taken last have not been written."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
@@ -78,9 +82,9 @@ class Delivery:
         With `is_last_try` rows of a table that is not there, or may not be written, are set aside too. Raises
         OmniNodeError, with nothing written.
         """
-        last = records[-1].number
+        first, last = records[0].number, records[-1].number
         async with self._database.transaction(lane=Lane.INGEST, doing="spool flush") as session:
-            stored = await self._advance(session, source, last)
+            stored = await self._advance(session, source.spool_id, first - 1, last)
             dead = await self._write_groups(session, records, is_last_try=is_last_try) if stored is None else 0
         if stored is None:
             stored = last
@@ -89,15 +93,15 @@ class Delivery:
         return Delivered(written=count - dead, dead=dead)
 
     @staticmethod
-    async def _advance(session: Session, source: Source, last: int) -> int | None:
-        """Move the note to `last`; None when that is done, or where it stands when it is not where we thought."""
-        if await session.execute("spool.advance", source.spool_id, source.position, last):
+    async def _advance(session: Session, spool_id: UUID, start: int, last: int) -> int | None:
+        """Move the note from `start` to `last`; None when that is done, or where it stands when that is further on."""
+        if await session.execute("spool.advance", spool_id, start, last):
             return None
-        # This spool never began, or an earlier try was committed after all.
-        stored: int = await session.fetchval("spool.begin", source.spool_id, source.position)
-        if stored != source.position:
+        # This spool never began, or rows before `start` were dropped, or an earlier try was committed after all.
+        stored: int = await session.fetchval("spool.begin", spool_id, start)
+        if stored != start:
             return stored
-        await session.execute("spool.advance", source.spool_id, source.position, last)
+        await session.execute("spool.advance", spool_id, start, last)
         return None
 
     async def _write_groups(self, session: Session, records: Sequence[Record], *, is_last_try: bool) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,13 +38,17 @@ class FlusherConfig:
     batch_rows: int = 1000
     batch_bytes: int = 1024 * 1024
     adopt_every_s: float = 30.0
+    expire_every_s: float = 600.0
     longest_wait_s: float = 5.0
     patience: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlusherStatistics:
-    """Since the flusher was made. `failures` counts tries that wrote nothing; `last_error` is cleared by a success."""
+    """Since the flusher was made. `failures` counts tries that wrote nothing; `last_error` is cleared by a success.
+
+    `unreadable` rows of dead processes had been taken and were damaged or missing on disk.
+    """
 
     written: int
     dead: int
@@ -51,6 +56,7 @@ class FlusherStatistics:
     failures: int
     adopted_spools: int
     adopted_rows: int
+    unreadable: int
     last_error: str | None
 
 
@@ -82,8 +88,8 @@ class SpoolFlusher:
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._written = self._dead = self._batches = self._failures = 0
-        self._adopted_spools = self._adopted_rows = 0
-        self._failures_in_a_row = 0
+        self._adopted_spools = self._adopted_rows = self._unreadable = 0
+        self._failures_in_a_row: Counter[UUID | None] = Counter()
         self._last_error: str | None = None
 
     async def __aenter__(self) -> SpoolFlusher:
@@ -104,28 +110,30 @@ class SpoolFlusher:
         if task is not None:
             await cancel_and_wait([task])
         left = await self.flush(deadline or Deadline.after(close_s, clock=self._clock))
-        self._spool.close()
-        if left == 0:
-            await self._forget(self._spool.spool_id)
+        await asyncio.to_thread(self._close_spool, has_rows=left > 0)
+        for track in self._spool.tracks():
+            if track.waiting == 0 and track.position:
+                await self._forget(track.spool_id)
         return left
 
     @property
     def is_failing(self) -> bool:
         """Whether the last try wrote nothing because the database was away or refused."""
-        return self._failures_in_a_row > 0
+        return self._last_error is not None
 
     async def flush(self, deadline: Deadline) -> int:
         """Write what the spool holds now; the rows still waiting when the deadline came (0 when all are written)."""
-        goal = self._spool.position + self._spool.waiting
-        while self._spool.position < goal and not deadline.has_passed:
-            try:
-                async with asyncio.timeout(deadline.remaining()):
-                    moved = await self._step(self._spool)
-            except TimeoutError:
-                break
-            if not moved:
-                await self._clock.sleep(deadline.cap(self._pause()))
-        return max(0, goal - self._spool.position)
+        goals = [(track, track.position + track.waiting) for track in self._spool.tracks()]
+        for track, goal in goals:
+            while track.position < goal and not deadline.has_passed:
+                try:
+                    async with asyncio.timeout(deadline.remaining()):
+                        moved = await self._step(track)
+                except TimeoutError:
+                    break
+                if not moved:
+                    await self._clock.sleep(deadline.cap(self._pause()))
+        return sum(max(0, goal - track.position) for track, goal in goals)
 
     async def adopt(self, deadline: Deadline) -> int:
         """Write what dead processes left, without being started; how many rows until `deadline` or a failure.
@@ -149,32 +157,40 @@ class SpoolFlusher:
             failures=self._failures,
             adopted_spools=self._adopted_spools,
             adopted_rows=self._adopted_rows,
+            unreadable=self._unreadable,
             last_error=self._last_error,
         )
 
     async def _run(self) -> None:
         adopt_at = self._clock.monotonic()
+        expire_at = adopt_at + self._config.expire_every_s
         while True:
+            moved = False
             try:
-                moved = await self._step(self._spool)
+                for track in self._spool.tracks():
+                    moved |= await self._step(track)
                 # After a failure our own next row shows whether the database is back; without one, adopting does.
-                can_adopt = self._failures_in_a_row == 0 or not self._spool.waiting
+                can_adopt = not self.is_failing or not self._spool.waiting
                 if self._clock.monotonic() >= adopt_at and can_adopt:
                     await self._adopt()
-                    self._failures_in_a_row = 0
+                    self._failures_in_a_row.clear()
+                    self._last_error = None
                     if self._after_adoption is not None:
                         await self._after_adoption()
                     adopt_at = self._clock.monotonic() + self._config.adopt_every_s
+                if self.is_failing and self._clock.monotonic() >= expire_at:
+                    expire_at = self._clock.monotonic() + self._config.expire_every_s
+                    await asyncio.to_thread(self._spool.expire, now=self._clock.now().timestamp())
             except Exception as error:  # noqa: BLE001 - border: background loop
                 self._failed(error)
-                moved = False
             if not moved or self._spool.waiting < self._config.batch_rows:
                 await self._clock.sleep(self._pause())
 
     def _pause(self) -> float:
-        if self._failures_in_a_row == 0:
+        if not self.is_failing:
             return self._config.interval_s
-        ceiling = min(self._config.longest_wait_s, self._config.interval_s * 2 ** min(self._failures_in_a_row, 16))
+        most = max(self._failures_in_a_row.values(), default=0)
+        ceiling = min(self._config.longest_wait_s, self._config.interval_s * 2 ** min(most, 16))
         return self._random.uniform(self._config.interval_s / 2, ceiling)
 
     async def _step(self, source: Source) -> bool:
@@ -186,22 +202,32 @@ class SpoolFlusher:
             try:
                 await self._write(source, records)
             except OmniNodeError as error:
-                self._failed(error)
+                self._failed(error, source.spool_id)
                 return False
-            self._failures_in_a_row, self._last_error = 0, None
+            finally:
+                source.put_back()
+            self._failures_in_a_row.pop(source.spool_id, None)
+            self._last_error = None
             return True
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, spool_id: UUID | None = None) -> None:
         self._failures += 1
-        self._failures_in_a_row += 1
+        self._failures_in_a_row[spool_id] += 1
         self._last_error = f"{type(error).__name__}: {error}"
 
     async def _write(self, source: Source, records: Sequence[Record]) -> None:
-        is_last_try = self._failures_in_a_row >= self._config.patience
-        delivered = await self._delivery.write(source, records, is_last_try=is_last_try)
+        # Failures are counted for each track of our own, and for what is adopted together: one that fails for a reason
+        # of its own comes to its last try although another succeeds meanwhile.
+        own = self._failures_in_a_row[source.spool_id] or self._failures_in_a_row[None]
+        delivered = await self._delivery.write(source, records, is_last_try=own >= self._config.patience)
         self._written += delivered.written
         self._dead += delivered.dead
         self._batches += 1
+
+    def _close_spool(self, *, has_rows: bool) -> None:
+        if has_rows:
+            self._spool.expire(now=self._clock.now().timestamp())
+        self._spool.close()
 
     async def _adopt(self) -> None:
         """Write what dead processes left."""
@@ -211,22 +237,21 @@ class SpoolFlusher:
             except BaseException:
                 orphan.leave()
                 raise
+            self._unreadable += orphan.unreadable
             # Files first: were the note removed before them, a crash in between would write all of it again.
             orphan.remove()
             self._adopted_spools += 1
             await self._forget(orphan.spool_id)
 
     async def _drain(self, orphan: OrphanSpool) -> None:
-        before = orphan.position
         stored = await self._database.fetchval("spool.position", orphan.spool_id, lane=Lane.INGEST)
         if stored is not None:
             orphan.release(max(stored, orphan.position))
-        written = max(before, stored or 0)
         while records := orphan.take(rows=self._config.batch_rows, size=self._config.batch_bytes):
+            start = orphan.position
             async with self._turn:
                 await self._write(orphan, records)
-            self._adopted_rows += orphan.position - written
-            written = orphan.position
+            self._adopted_rows += orphan.position - start
 
     async def _forget(self, spool_id: UUID) -> None:
         try:

@@ -45,9 +45,10 @@ class FileLock:
             # Between open and lock another removed the file; a lock on a nameless file protects nothing.
             os.close(descriptor)
             return False
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
+        with suppress(OSError):  # a full disk; the lock is ours without a name on it
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         return True
 
     def acquire(self, *, timeout_s: float) -> None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Record", "SegmentLog", "label_of", "parse_label"]
+__all__ = ["Record", "SegmentLog", "label_of", "parse_label", "unbroken"]
 
 _HEAD = struct.Struct(">II")
 _SUFFIX = ".seg"
+# Full segments that wait for their sync keep a file open each; beyond so many, appending waits for the disk.
+_MOST_RETIRED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,12 @@ def parse_label(label: str) -> tuple[str, str | None]:
     return table, key if separator else None
 
 
+def unbroken(records: Sequence[Record]) -> list[Record]:
+    """The records up to the first gap in their numbers."""
+    first = records[0].number if records else 0
+    return [record for index, record in enumerate(records) if record.number == first + index]
+
+
 class SegmentLog:
     """The segments of one spool. Not safe to use from two threads at once; every method may raise OSError."""
 
@@ -54,6 +62,9 @@ class SegmentLog:
         self.size_bytes = 0
         self._segment_bytes = segment_bytes
         self._descriptor: int | None = None
+        self._retired: list[int] = []
+        self._is_unsynced = False
+        self._is_entry_unsynced = False
         self._written = 0
         self._next = 0
         self._cursor: tuple[Path, int, int] | None = None
@@ -73,22 +84,43 @@ class SegmentLog:
         except OSError:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, self._written)
-            self.close()
+            self.end_segment()
             raise
+        self._is_unsynced = True
         self._written += count
         self.size_bytes += count
         self._next = record.number + 1
 
-    def close(self) -> None:
-        """Close the segment being written; the next `append` begins another."""
+    def end_segment(self) -> None:
+        """Let the next `append` begin another segment; what is in this one is still to be synced."""
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
+        if descriptor is None:
+            return
+        is_unsynced, self._is_unsynced = self._is_unsynced, False
+        if is_unsynced and len(self._retired) < _MOST_RETIRED:
+            self._retired.append(descriptor)
+            return
+        try:
+            if is_unsynced:
+                os.fsync(descriptor)
+        finally:
             os.close(descriptor)
 
-    def sync(self) -> None:
-        """Return when all that was appended is on the disk itself."""
-        if self._descriptor is not None:
-            os.fsync(self._descriptor)
+    def close(self) -> None:
+        """Close every file; the next `append` begins another segment."""
+        self.end_segment()
+        for descriptor in self.take_unsynced()[0]:
+            os.close(descriptor)
+
+    def take_unsynced(self) -> tuple[list[int], list[Path]]:
+        """The files and directories to sync for all that was appended to be safe. The files are the caller's to close."""
+        files, self._retired = self._retired, []
+        if self._descriptor is not None and self._is_unsynced:
+            files.append(os.dup(self._descriptor))
+            self._is_unsynced = False
+        directories = [self.directory, self.directory.parent] if self._is_entry_unsynced else []
+        self._is_entry_unsynced = False
+        return files, directories
 
     def first_number(self) -> int | None:
         """The number of the oldest record, None when there is no segment."""
@@ -106,6 +138,27 @@ class SegmentLog:
             taken += record.size
         return found
 
+    def drop_oldest(self) -> int | None:
+        """Remove the oldest segment, unless it is being written; the number of its last record, None when there is none."""
+        segments = self._segments()
+        if len(segments) < 2:
+            return None
+        self._remove(segments[0][1])
+        return segments[1][0] - 1
+
+    def written_at(self) -> float:
+        """When the newest segment was last written to, in seconds since 1970; 0.0 when there is none."""
+        return max((path.stat().st_mtime for _, path in self._segments()), default=0.0)
+
+    def oldest(self) -> tuple[int, float] | None:
+        """Of the oldest segment that is not being written: its last number, and when it was last written to."""
+        segments = self._segments()
+        if len(segments) < 2:
+            return None
+        with suppress(FileNotFoundError):
+            return segments[1][0] - 1, segments[0][1].stat().st_mtime
+        return None
+
     def trim(self, number: int) -> None:
         """Remove the segments that hold nothing above `number`."""
         segments = self._segments()
@@ -113,7 +166,8 @@ class SegmentLog:
         for (_, path), last in zip(segments, ends, strict=False):
             if last <= number:
                 self._remove(path)
-        if segments and self._written >= self._segment_bytes and self._next - 1 <= number:
+        is_ended = self._descriptor is None or self._written >= self._segment_bytes
+        if segments and is_ended and 0 < self._next <= number + 1:
             self.close()
             self._remove(segments[-1][1])
 
@@ -128,9 +182,10 @@ class SegmentLog:
         self.size_bytes = sum(path.stat().st_size for _, path in self._segments())
 
     def _begin(self, number: int) -> None:
-        self.close()
+        self.end_segment()
         path = self.directory / f"{number:020d}{_SUFFIX}"
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._is_entry_unsynced = True
         self._written = 0
 
     def _segments(self) -> list[tuple[int, Path]]:

@@ -1,84 +1,99 @@
 """Rows that wait for the database: taken at once, kept in a file, written later.
 
 `put` appends to a file and to memory and returns; it never waits for the database, and what it took survives a kill
-of the process. Memory is bounded: beyond the bound, rows are only on disk and read back when their turn comes. Disk
-is bounded: beyond that, new rows are dropped and counted. Each process has a directory of its own, locked while it
-lives; `flusher.SpoolFlusher` writes the rows, its own and those of dead processes beside it, exactly once. So spools
-are side by side only when their rows are for the same database.
+of the process. `put_ledger` waits until the row survives a power cut too. Rows of different promises (`policies`) go
+in tracks of their own, so that a flood of telemetry neither delays nor displaces the ledger. Each track is a directory,
+locked while the process lives; `flusher.SpoolFlusher` writes the rows, its own and those of dead processes beside it,
+exactly once. So spools are side by side only when their rows are for the same database.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import orjson
 
-from omninode.core.errors import ConfigurationError, InvalidArgumentError
+from omninode.core.deadline import Deadline, within
+from omninode.core.errors import InvalidArgumentError, SpoolError
+from omninode.core.events import AlertChanged, EventSink, NullSink
 from omninode.storage.dead_letters import storable
-from omninode.storage.lease import FileLock
-from omninode.storage.orphans import LOCK, remove_spool
-from omninode.storage.segment import Record, SegmentLog, label_of
+from omninode.storage.group_sync import GroupSync, sync_file
+from omninode.storage.orphans import EXPIRED, expire_orphans
+from omninode.storage.policies import Durability, SpoolConfig, TablePolicy, WhenFull
+from omninode.storage.segment import label_of
+from omninode.storage.track import Track
 
-__all__ = ["UNREADABLE", "Spool", "SpoolConfig", "SpoolStatistics"]
+__all__ = ["Spool", "SpoolConfig", "SpoolStatistics"]
 
-# Under this name `dropped` counts rows that were taken and could not be read back from the disk.
-UNREADABLE = "(unreadable)"
-_DISK_RETRY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolConfig:
-    """The bounds of one spool."""
-
-    memory_rows: int = 20_000
-    memory_bytes: int = 64 * 1024 * 1024
-    disk_bytes: int = 1024 * 1024 * 1024
-    segment_bytes: int = 16 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        if min(self.memory_rows, self.memory_bytes, self.disk_bytes, self.segment_bytes) < 0:
-            raise ConfigurationError("every bound of the spool must be 0 or more")
+_LEDGER_S = 5.0
+# A full disk tells nobody that it has room again, so whoever waits for room looks again after so long.
+_LOOK_AGAIN_S = 0.2
+_MOST_ROUTES = 1024
+# An alarm stays as it is for so long.
+_ALARM_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolStatistics:
-    """One spool since it was made. `disk_error` is set while rows cannot be put on disk and only memory holds them."""
+    """One spool since it was made: rows by what became of them, and where those are that wait.
+
+    `dropped` counts by table, and under "(unreadable)" and "(expired)". `only_in_memory` rows would not survive the
+    process; `disk_error` says why there are any, or why a sync failed.
+    """
 
     accepted: int
     dropped: Mapping[str, int]
     waiting: int
     memory_rows: int
     memory_bytes: int
+    only_in_memory: int
     disk_bytes: int
+    syncs: int
+    sync_failures: int
     disk_error: str | None
 
 
-class Spool:
-    """The rows of this process. Safe to use from any thread; nothing here waits for anything but the file system."""
+@dataclass(slots=True, kw_only=True)
+class _Route:
+    """Where the rows of a table go, looked up once; `seen` counts those that came while sampling."""
 
-    def __init__(self, directory: Path | str, *, config: SpoolConfig | None = None) -> None:
+    table: str
+    label: str
+    policy: TablePolicy
+    track: Track
+    seen: int = 0
+
+
+class Spool:
+    """The rows of this process. `put` and `statistics` may be called from any thread."""
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        config: SpoolConfig | None = None,
+        sink: EventSink | None = None,
+        sync: Callable[[int], None] = sync_file,
+    ) -> None:
+        """`sink` is told when rows cannot be made safe on disk, and when they are again; `sync` syncs an open file."""
         self.root = Path(directory)
-        self.spool_id = uuid4()
-        self.position = 0
         self._config = config or SpoolConfig()
-        self._log = SegmentLog(self.root / self.spool_id.hex, segment_bytes=self._config.segment_bytes)
-        self._owner = FileLock(self._log.directory / LOCK)
-        self._memory: deque[Record] = deque()
-        self._memory_bytes = 0
-        self._next = 1
-        self._accepted = 0
-        self._dropped: Counter[str] = Counter()
-        self._disk_error: str | None = None
-        self._disk_again_at = 0.0
+        self._sink = sink or NullSink()
+        self._tracks: dict[str, Track] = {}
+        self._routes: dict[tuple[str, str | None, bool], _Route] = {}
+        self._expired = 0
+        self._is_alarmed = False
+        self._calm_at = 0.0
         self._guard = threading.Lock()
         self._is_closed = False
+        self._sync = GroupSync(interval_s=self._config.sync_interval_s, sync=sync, after=self._watch)
 
     def put(self, table: str, row: Mapping[str, object], *, key: str | None = None) -> bool:
         """Take `row` at once; False when it had to be dropped, which is counted.
@@ -86,132 +101,173 @@ class Spool:
         With `key` (a column) the row replaces an earlier one of the same key. Values must be JSON; characters that
         Postgres cannot store become U+FFFD. Raises InvalidArgumentError for a row that is no JSON object.
         """
-        label = label_of(table, key)
-        if len(label.encode()) > 255:
-            raise InvalidArgumentError(f"the table name {table[:40]!r}… is too long")
-        data = _encoded(row, table)
-        with self._guard:
-            record = Record(self._next, label, data)
-            is_kept = not self._is_closed and self._keep(record)
-            if is_kept:
-                self._next += 1
-                self._accepted += 1
-            else:
-                self._dropped[table] += 1
-        return is_kept
+        route = self._route(table, key)
+        return bool(self._offer(route, _encoded(row, table)))
+
+    async def put_when_room(
+        self, table: str, row: Mapping[str, object], *, key: str | None = None, deadline: Deadline | None = None
+    ) -> bool:
+        """`put`, which for a table that may BLOCK waits for room until `deadline` (5 s), and then drops the row."""
+        route = self._route(table, key)
+        return bool(await self._admitted(route, _encoded(row, table), deadline or Deadline.after(_LEDGER_S)))
+
+    async def put_ledger(
+        self, table: str, row: Mapping[str, object], *, key: str | None = None, deadline: Deadline | None = None
+    ) -> None:
+        """Take `row` and return when it would survive a power cut: on the disk itself, or in the database.
+
+        Any number of callers share one sync. Raises SpoolError when there is no room (until `deadline`, 5 s, for a
+        table that may BLOCK), or when the disk fails; then `is_kept`: the row is in memory and goes its way, as it does
+        when the sync is not done by the deadline, which raises DeadlineExceededError. Whoever tries again gives the row
+        the same id. A caller that is cancelled leaves the row where it is.
+        """
+        limit = deadline or Deadline.after(_LEDGER_S)
+        route = self._route(table, key, is_ledger=True)
+        track = route.track
+        number = await self._admitted(route, _encoded(row, table), limit)
+        if not number:
+            raise SpoolError(f"the spool {self.root} has no room for a row of {table!r}; it was dropped and counted")
+        if not track.is_on_disk(number):
+            raise SpoolError(f"a row of {table!r} is only in memory: {track.disk_error}", is_kept=True)
+        safe = track.safe.add(number)
+        self._sync.note(track, hurry=True)
+        async with within(limit, doing=f"syncing a row of {table!r} to {self.root}"):
+            await safe
 
     @property
     def waiting(self) -> int:
         """Rows taken and not yet in the database."""
-        return self._next - 1 - self.position
+        return sum(track.waiting for track in self.tracks())
 
-    def take(self, *, rows: int, size: int) -> list[Record]:
-        """The next rows to write, without removing them; see `release`."""
-        with self._guard:
-            wanted = self.position + 1
-            if self._memory and self._memory[0].number == wanted:
-                return list(_within(self._memory, rows, size))
-            return self._from_disk(wanted, rows, size) if wanted < self._next else []
-
-    def release(self, number: int) -> None:
-        """Forget the rows up to `number`: they are in the database."""
-        with self._guard:
-            self.position = max(self.position, number)
-            while self._memory and self._memory[0].number <= self.position:
-                self._memory_bytes -= self._memory.popleft().size
-            with suppress(OSError):
-                self._log.trim(self.position)
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks that have been used: each is written, and stored, by itself."""
+        return tuple(self._tracks.values())
 
     def statistics(self) -> SpoolStatistics:
         """The spool now."""
-        with self._guard:
-            return SpoolStatistics(
-                accepted=self._accepted,
-                dropped=dict(self._dropped),
-                waiting=self.waiting,
-                memory_rows=len(self._memory),
-                memory_bytes=self._memory_bytes,
-                disk_bytes=self._log.size_bytes,
-                disk_error=self._disk_error,
-            )
+        tracks = self.tracks()
+        dropped: Counter[str] = Counter({EXPIRED: self._expired} if self._expired else {})
+        for track in tracks:
+            with track.guard:
+                dropped.update(track.dropped)
+        return SpoolStatistics(
+            accepted=sum(track.accepted for track in tracks),
+            dropped=dict(dropped),
+            waiting=self.waiting,
+            memory_rows=sum(track.memory_rows for track in tracks),
+            memory_bytes=sum(track.memory_bytes for track in tracks),
+            only_in_memory=sum(track.only_in_memory for track in tracks),
+            disk_bytes=sum(track.disk_bytes for track in tracks),
+            syncs=sum(track.syncs for track in tracks),
+            sync_failures=sum(track.sync_failures for track in tracks),
+            disk_error=next((track.disk_error for track in tracks if track.disk_error), None),
+        )
+
+    def expire(self, *, now: float) -> None:
+        """Drop what has waited for longer than `max_age_s`, here and beside; for when the database takes nothing.
+
+        `now` is in seconds since 1970. Blocks: it reads files.
+        """
+        for track in self.tracks():
+            track.expire(now - self._config.max_age_s)
+        self._expired += expire_orphans(
+            self.root, before=now - self._config.max_age_s, disk_bytes=self._config.disk_bytes
+        )
 
     def close(self) -> None:
-        """Take no more. What still waits stays on disk for the next process; an empty spool goes. Twice is harmless."""
+        """Take no more. What still waits stays on disk for the next process; blocks for a sync. Twice is harmless."""
         with self._guard:
             if self._is_closed:
                 return
             self._is_closed = True
-            self._log.close()
-            if self._owner.is_held:
-                if self.waiting == 0:
-                    remove_spool(self._log, self._owner)
-                else:
-                    self._owner.release()
+        for track in self.tracks():
+            track.stop()
+        self._sync.close()
+        for track in self.tracks():
+            track.close()
 
-    def _from_disk(self, wanted: int, rows: int, size: int) -> list[Record]:
-        """Rows read back. A stretch that cannot be read (a damaged or removed file) is dropped, and counted."""
-        found = self._log.read(wanted, rows=rows, size=size)
-        following = found[0].number if found else self._memory[0].number if self._memory else self._next
-        if following > wanted:
-            self._dropped[UNREADABLE] += following - wanted
-            self.position = following - 1
-        return _unbroken(found)
+    def _route(self, table: str, key: str | None, *, is_ledger: bool = False) -> _Route:
+        route = self._routes.get((table, key, is_ledger))
+        return route or self._make_route(table, key, is_ledger)
 
-    def _keep(self, record: Record) -> bool:
-        is_on_disk = self._to_disk(record)
-        return self._to_memory(record) or is_on_disk
+    def _make_route(self, table: str, key: str | None, is_ledger: bool) -> _Route:
+        label = label_of(table, key)
+        if len(label.encode("utf-8", "replace")) > 255:
+            raise InvalidArgumentError(f"the table name {table[:40]!r}… is too long")
+        policy = self._config.policy(table)
+        drops_oldest_of = None
+        name = "ledger" if is_ledger or policy.durability is Durability.LEDGER else "telemetry"
+        if name == "telemetry" and policy.when_full is WhenFull.DROP_OLDEST:
+            name, drops_oldest_of = f"oldest {table}", table
+        with self._guard:
+            track = self._tracks.get(name)
+            if track is None:
+                track = Track(self.root, config=self._config, drops_oldest_of=drops_oldest_of)
+                track.is_closed = self._is_closed
+                self._tracks = {**self._tracks, name: track}
+            if len(self._routes) >= _MOST_ROUTES:
+                self._routes.clear()
+            route = _Route(table=table, label=label, policy=policy, track=track)
+            self._routes[table, key, is_ledger] = route
+        return route
 
-    def _to_disk(self, record: Record) -> bool:
-        if self._log.size_bytes + record.size > self._config.disk_bytes:
-            self._disk_error = f"the spool has reached {self._config.disk_bytes} bytes"
-            return False
-        if self._disk_error is not None and time.monotonic() < self._disk_again_at:
-            return False
-        try:
-            if not self._owner.is_held:
-                self._make_directory()
-            self._log.append(record)
-        except OSError as error:
-            self._disk_error = f"{self._log.directory}: {error.strerror or error}"
-            self._disk_again_at = time.monotonic() + _DISK_RETRY_S
-            return False
-        self._disk_error = None
-        return True
+    def _offer(self, route: _Route, data: bytes, *, is_final: bool = True) -> int:
+        """The row's number, 0 when it was not taken; that counts as dropped when `is_final`."""
+        track = route.track
+        with track.guard:
+            is_thinned = route.policy.when_full is WhenFull.SAMPLE and track.is_scarce() and not _is_sampled(route)
+            number = 0 if is_thinned else track.add(route.label, data)
+            if not number and is_final:
+                track.dropped[route.table] += 1
+            is_new = bool(number) and not track.is_noted
+            track.is_noted = track.is_noted or is_new
+        if is_new:
+            self._sync.note(track, hurry=route.policy.durability is Durability.LEDGER)
+        if track.disk_error is not None or self._is_alarmed:
+            self._watch()
+        return number
 
-    def _make_directory(self) -> None:
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._log.directory.mkdir(mode=0o700, exist_ok=True)
-        if not self._owner.try_acquire():
-            # Another process looked at the new directory in the instant before the lock, and will remove it.
-            raise BlockingIOError(11, "the new spool directory is locked")
+    async def _admitted(self, route: _Route, data: bytes, limit: Deadline) -> int:
+        """The row's number, waiting for room where the table's policy says so; 0 when it was dropped."""
+        is_patient = route.policy.when_full is WhenFull.BLOCK
+        number = self._offer(route, data, is_final=not is_patient)
+        while not number and is_patient:
+            is_patient = not (limit.has_passed or self._is_closed)
+            # Before looking again: what is released in between is not missed.
+            room = route.track.room.add()
+            number = self._offer(route, data, is_final=not is_patient)
+            if not number and is_patient:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(limit.cap(_LOOK_AGAIN_S)):
+                        await room
+            room.cancel()
+        return number
 
-    def _to_memory(self, record: Record) -> bool:
-        """Memory holds an unbroken stretch from the next row to write; a row that would break it is left to the disk."""
-        last = self._memory[-1].number if self._memory else self.position
-        is_full = (
-            len(self._memory) >= self._config.memory_rows
-            or self._memory_bytes + record.size > self._config.memory_bytes
+    def _watch(self) -> None:
+        """Raise the alarm when rows cannot be made safe, and end it when they are again."""
+        trouble = next((track.disk_error for track in self.tracks() if track.disk_error), None)
+        now = time.monotonic()
+        with self._guard:
+            # At the bound every batch that is written makes room for a moment; that is one alarm, not many.
+            if (trouble is not None) is self._is_alarmed or now < self._calm_at:
+                return
+            self._is_alarmed, self._calm_at = trouble is not None, now + _ALARM_S
+        self._sink.emit(
+            AlertChanged(
+                alert="spool_disk",
+                state="resolved" if trouble is None else "firing",
+                severity="critical",
+                metric="spool_only_in_memory_rows",
+                value=float(sum(track.only_in_memory for track in self.tracks())),
+                threshold=0.0,
+                message=trouble or f"rows are safe on disk again in {self.root}",
+            )
         )
-        if last + 1 != record.number or is_full:
-            return False
-        self._memory.append(record)
-        self._memory_bytes += record.size
-        return True
 
 
-def _within(records: deque[Record], rows: int, size: int) -> Iterator[Record]:
-    taken = 0
-    for count, record in enumerate(records):
-        taken += record.size
-        if count and (count >= rows or taken > size):
-            return
-        yield record
-
-
-def _unbroken(records: list[Record]) -> list[Record]:
-    """The records up to the first gap in their numbers."""
-    first = records[0].number if records else 0
-    return [record for index, record in enumerate(records) if record.number == first + index]
+def _is_sampled(route: _Route) -> bool:
+    route.seen += 1
+    return route.seen % route.policy.sample == 1 or route.policy.sample == 1
 
 
 def _encoded(row: Mapping[str, object], table: str) -> bytes:

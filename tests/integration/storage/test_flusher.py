@@ -141,10 +141,11 @@ async def test_commit_whose_answer_was_lost_is_not_repeated(database: Database, 
     flusher = SpoolFlusher(spool, database, config=QUICK)
     for number in range(10):
         spool.put("performance_metrics", metric(number))
-    release = spool.release
-    spool.release = lambda number: None  # type: ignore[method-assign]  # the commit succeeds, and we do not hear of it
-    await flusher._step(spool)
-    spool.release = release  # type: ignore[method-assign]
+    [track] = spool.tracks()
+    release = track.release
+    track.release = lambda number: None  # type: ignore[method-assign]  # the commit succeeds, and we do not hear of it
+    await flusher._step(track)
+    track.release = release  # type: ignore[method-assign]
     for number in range(10, 15):
         spool.put("performance_metrics", metric(number))
     assert await flusher.close(deadline=Deadline.after(10)) == 0

@@ -108,7 +108,7 @@ class Node:
         return SharingView(mode="away", heard=4)
 
     def spool(self) -> SpoolView:
-        return SpoolView(accepted=5, written=3, waiting=2)
+        return SpoolView(accepted=5, written=3, waiting=2, only_in_memory=1, dropped={"runs": 4}, disk_error="full")
 
     def resources(self) -> dict[str, float]:
         return {"cpu_percent": 12.5, "rss_bytes.p95": 3.0}
@@ -127,6 +127,8 @@ def test_metrics_are_told_in_the_prometheus_format() -> None:
     assert "omninode_spool_waiting_rows 2" in lines
     assert "omninode_breaker_sharing 0" in lines
     assert "omninode_breaker_news_total 4" in lines
+    assert "omninode_spool_only_in_memory_rows 1" in lines
+    assert 'omninode_spool_dropped_rows_total{table="runs"} 4' in lines
     assert "omninode_resource_cpu_percent 12.5" in lines
     assert "omninode_resource_rss_bytes_p95 3" in lines
     assert 'omninode_events_dropped_total{class="ErrorOccurred"} 2' in lines

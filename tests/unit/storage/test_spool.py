@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from omninode.core.errors import InvalidArgumentError
-from omninode.storage.orphans import orphans
+from omninode.storage.orphans import UNREADABLE, orphans
 from omninode.storage.segment import Record, SegmentLog
-from omninode.storage.spool import UNREADABLE, Spool, SpoolConfig
+from omninode.storage.spool import Spool, SpoolConfig
+from omninode.storage.track import Track
 
 pytestmark = pytest.mark.unit
 
@@ -22,13 +23,18 @@ def fill(spool: Spool, count: int, start: int = 0) -> None:
         assert spool.put("t", {"n": number})
 
 
+def track(spool: Spool) -> Track:
+    [only] = spool.tracks()
+    return only
+
+
 def test_rows_come_back_in_order_and_stay_until_released(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     fill(spool, 5)
-    assert [record.number for record in spool.take(rows=3, size=10**6)] == [1, 2, 3]
-    assert [record.number for record in spool.take(rows=3, size=10**6)] == [1, 2, 3]
-    spool.release(3)
-    assert [record.data for record in spool.take(**ALL)] == [b'{"n":3}', b'{"n":4}']
+    assert [record.number for record in track(spool).take(rows=3, size=10**6)] == [1, 2, 3]
+    assert [record.number for record in track(spool).take(rows=3, size=10**6)] == [1, 2, 3]
+    track(spool).release(3)
+    assert [record.data for record in track(spool).take(**ALL)] == [b'{"n":3}', b'{"n":4}']
     assert spool.waiting == 2
 
 
@@ -36,9 +42,9 @@ def test_rows_beyond_memory_are_read_back_from_disk_in_order(tmp_path: Path) -> 
     spool = Spool(tmp_path, config=SpoolConfig(memory_rows=4, segment_bytes=100))
     fill(spool, 50)
     seen = []
-    while batch := spool.take(rows=7, size=10**6):
+    while batch := track(spool).take(rows=7, size=10**6):
         seen += [record.number for record in batch]
-        spool.release(batch[-1].number)
+        track(spool).release(batch[-1].number)
         if seen[-1] == 11:
             fill(spool, 3, start=50)
     assert seen == list(range(1, 54))
@@ -48,7 +54,7 @@ def test_rows_beyond_memory_are_read_back_from_disk_in_order(tmp_path: Path) -> 
 def test_memory_takes_over_again_after_the_disk_was_read(tmp_path: Path) -> None:
     spool = Spool(tmp_path, config=SpoolConfig(memory_rows=2))
     fill(spool, 5)
-    spool.release(5)
+    track(spool).release(5)
     fill(spool, 1)
     assert spool.statistics().memory_rows == 1
 
@@ -66,21 +72,21 @@ def test_unwritable_directory_leaves_memory(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "file")
     fill(spool, 2)
     assert "file" in (spool.statistics().disk_error or "")
-    assert len(spool.take(**ALL)) == 2
+    assert len(track(spool).take(**ALL)) == 2
 
 
 def test_segments_that_were_written_are_removed(tmp_path: Path) -> None:
     spool = Spool(tmp_path, config=SpoolConfig(segment_bytes=100))
     fill(spool, 50)
     assert len(list(tmp_path.rglob("*.seg"))) > 5
-    spool.release(50)
+    track(spool).release(50)
     assert len(list(tmp_path.rglob("*.seg"))) <= 1
 
 
 def test_closed_spool_takes_nothing_and_leaves_nothing_when_empty(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     fill(spool, 2)
-    spool.release(2)
+    track(spool).release(2)
     spool.close()
     spool.close()
     assert list(tmp_path.iterdir()) == []
@@ -93,7 +99,7 @@ def test_live_spool_is_no_orphan_and_a_closed_one_is(tmp_path: Path) -> None:
     assert list(orphans(tmp_path)) == []
     spool.close()
     [orphan] = orphans(tmp_path)
-    assert orphan.spool_id == spool.spool_id
+    assert orphan.spool_id == track(spool).spool_id
     assert [record.number for record in orphan.take(**ALL)] == [1, 2, 3]
     assert list(orphans(tmp_path)) == []
     orphan.remove()
@@ -133,9 +139,9 @@ def test_rows_whose_file_was_damaged_are_counted_and_do_not_hold_up_the_rest(tmp
     lost = range(int(segments[2].stem), int(segments[3].stem))
     seen = []
     while spool.waiting:
-        if batch := spool.take(**ALL):
+        if batch := track(spool).take(**ALL):
             seen += [record.number for record in batch]
-            spool.release(batch[-1].number)
+            track(spool).release(batch[-1].number)
     assert seen == [number for number in range(1, 21) if number not in lost]
     assert spool.statistics().dropped == {UNREADABLE: len(lost)}
 
@@ -143,7 +149,7 @@ def test_rows_whose_file_was_damaged_are_counted_and_do_not_hold_up_the_rest(tmp
 def test_characters_postgres_cannot_store_are_replaced(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.put("t", {"a": "x\0y", "b": ["\ud800"], "c": r"\u0000"})
-    [record] = spool.take(**ALL)
+    [record] = track(spool).take(**ALL)
     assert record.data.decode() == '{"a":"x\ufffdy","b":["?"],"c":"\\\\u0000"}'
 
 

@@ -43,7 +43,7 @@ def local(question: Question) -> Panel:
     spool, sharing = question.node.spool(), question.node.sharing()
     bus = question.node.bus.statistics()
     return {
-        "spool": asdict(spool) if spool else None,
+        "spool": {**asdict(spool), "dropped_total": sum(spool.dropped.values())} if spool else None,
         "sharing": asdict(sharing) if sharing else None,
         "bus": {
             "emitted": bus.emitted,
