@@ -7,9 +7,11 @@ in docs; the short of it: the gain is in sending fewer statements, and COPY is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import itemgetter
 from typing import Literal
 
 import asyncpg
@@ -107,6 +109,8 @@ def _same_columns(table: Table, operation: Operation, rows: Sequence[RowData]) -
     if not rows:
         raise BatchDataError(f"{operation} on {table.name!r}: there are no rows", table=table.name)
     first = rows[0].keys() if _is_row(rows[0]) else ()
+    if _are_alike(rows, tuple(first)):
+        return tuple(first)
     for number, row in enumerate(rows):
         if not _is_row(row):
             raise BatchDataError(
@@ -124,6 +128,17 @@ def _same_columns(table: Table, operation: Operation, rows: Sequence[RowData]) -
                 row=number,
             )
     return tuple(first)
+
+
+def _are_alike(rows: Sequence[RowData], names: Sequence[str]) -> bool:
+    """Whether all rows are dicts of exactly these columns, found at the speed of C; a no may be mistaken."""
+    if not names or set(map(type, rows)) != {dict} or set(map(len, rows)) != {len(names)}:
+        return False
+    try:
+        deque(map(itemgetter(*names), rows), maxlen=0)
+    except KeyError:
+        return False
+    return True
 
 
 def _is_row(value: object) -> bool:
@@ -157,7 +172,7 @@ def ordered_rows(plan: Plan, rows: Sequence[RowData], *, numbers: Sequence[int] 
     if not plan.keys:
         return range(len(rows))
     keyed = [
-        _without_null(_prepared(plan, column, rows, numbers), column, plan, numbers)
+        _without_null(_of_column(plan, column, rows, numbers), column, plan, numbers)
         for column in plan.columns
         if column.name in plan.keys
     ]
@@ -168,9 +183,16 @@ def ordered_rows(plan: Plan, rows: Sequence[RowData], *, numbers: Sequence[int] 
         return list(last.values())
 
 
-def _prepared(plan: Plan, column: Column, rows: Sequence[RowData], numbers: Sequence[int] | None) -> Sequence[object]:
+def _of_column(plan: Plan, column: Column, rows: Sequence[RowData], numbers: Sequence[int] | None) -> Sequence[object]:
     values = [row[column.name] for row in rows]
     return prepared_column(values, column, table=plan.table.name, numbers=numbers)
+
+
+def _by_column(plan: Plan, rows: Sequence[RowData]) -> Iterable[Sequence[object]]:
+    names = [column.name for column in plan.columns]
+    if len(names) == 1:
+        return [[row[names[0]] for row in rows]]
+    return zip(*map(itemgetter(*names), rows), strict=True)
 
 
 def _without_null(
@@ -200,7 +222,10 @@ async def write_rows(
         order = ordered_rows(plan, rows, numbers=numbers)
         rows = [rows[index] for index in order]
         numbers = order if numbers is None else [numbers[index] for index in order]
-    columns = [_prepared(plan, column, rows, numbers) for column in plan.columns]
+    columns = [
+        prepared_column(values, column, table=plan.table.name, numbers=numbers)
+        for column, values in zip(plan.columns, _by_column(plan, rows), strict=True)
+    ]
     with answered(f"{plan.operation} on {plan.table.name}"):
         try:
             return await _send(session, plan, columns)

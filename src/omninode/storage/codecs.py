@@ -1,4 +1,8 @@
-"""JSON columns as Python values, in the binary form that COPY needs too."""
+"""JSON columns as Python values, in the binary form that COPY needs too.
+
+Bytes, which are no value of JSON, are taken for the wire's own form, so that checking a value and sending it encodes it
+once.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,7 @@ import orjson
 if TYPE_CHECKING:
     import asyncpg
 
-__all__ = ["EncodedJson", "prepare_codecs"]
-
-
-class EncodedJson(bytes):
-    """JSON that was encoded already, so that checking a value and sending it encodes it once."""
-
-    __slots__ = ()
+__all__ = ["prepare_codecs", "wire_jsonb"]
 
 
 async def prepare_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -28,12 +26,18 @@ async def prepare_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None
     )
 
 
+def wire_jsonb(value: object) -> bytes:
+    """`value` as jsonb on the wire; raises orjson.JSONEncodeError."""
+    # The sum is a copy of its true size: what orjson returns lies in a block of a kilobyte, and a batch keeps many.
+    return b"\x01" + orjson.dumps(value)
+
+
 def _encode_json(value: object) -> bytes:
-    return value if isinstance(value, EncodedJson) else orjson.dumps(value)
+    return value if value.__class__ is bytes else orjson.dumps(value)
 
 
 def _encode_jsonb(value: object) -> bytes:
-    return b"\x01" + _encode_json(value)
+    return value if value.__class__ is bytes else wire_jsonb(value)
 
 
 def _decode_jsonb(data: bytes) -> object:

@@ -99,7 +99,7 @@ class PoolConfig:
     """
 
     size: int = 10
-    acquire_timeout_s: float = 5.0
+    acquire_timeout_s: float = 4.5
     connect_timeout_s: float = 10.0
     idle_check_s: float = 30.0
     idle_lifetime_s: float = 300.0

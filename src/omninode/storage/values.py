@@ -11,19 +11,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from operator import attrgetter
 from uuid import UUID
 
 import orjson
 
 from omninode.core.errors import BatchDataError
 from omninode.storage.catalog import Column
-from omninode.storage.codecs import EncodedJson
+from omninode.storage.codecs import wire_jsonb
 from omninode.validation.secrets import is_sensitive_name
 
 __all__ = ["prepared_column"]
 
 _NONE = type(None)
+_TIME_ZONE = attrgetter("tzinfo")
 _INTEGERS = {"int2": 2**15, "int4": 2**31, "int8": 2**63, "oid": 2**32}
 _FLOAT4_MAX = 3.4028235e38
 # A field ends at 1 GiB less what the protocol adds; beyond, the server does not answer but hangs up.
@@ -47,7 +50,7 @@ def prepared_column(
     convert = _converter(column)
     if _is_ready(values, column):
         return values
-    if column.type in {"json", "jsonb"} and (encoded := _quick_json(values)) is not None:
+    if column.type == "jsonb" and (encoded := _quick_json(values)) is not None:
         return encoded
     done: list[object] = []
     for index, value in enumerate(values):
@@ -81,16 +84,20 @@ def _is_ready(values: Sequence[object], column: Column) -> bool:
         return types <= {str} and column.max_length is None and _is_clean_text(values)
     if column.type in _INTEGERS:
         limit = _INTEGERS[column.type]
-        # The set of types has just been checked, which narrows the values for us and not for the type checker.
-        return types <= {int} and all(value is None or -limit <= value < limit for value in values)  # type: ignore[operator]
+        return types <= {int} and _are_between(values, -limit, limit)
     if column.type == "bytea":
-        # As above: they are bytes or None.
-        return types <= {bytes} and all(value is None or len(value) <= _LARGEST_BYTES for value in values)  # type: ignore[arg-type]
+        # The set of types has just been checked, which narrows the values for us and not for the type checker.
+        return types <= {bytes} and max(map(len, filter(None, values)), default=0) <= _LARGEST_BYTES  # type: ignore[arg-type]
     if column.type == "timestamptz":
-        # As above: they are datetimes or None.
-        return types <= {datetime} and all(value is None or value.tzinfo is not None for value in values)  # type: ignore[attr-defined]
+        return types <= {datetime} and None not in set(map(_TIME_ZONE, filter(None, values)))
     ready = _READY.get(column.type)
     return ready is not None and types <= ready
+
+
+def _are_between(values: Sequence[object], low: int, end: int) -> bool:
+    # The caller has checked that they are int or None.
+    present = [value for value in values if value is not None] if None in values else values
+    return not present or (min(present) >= low and max(present) < end)  # type: ignore[type-var,operator]
 
 
 def _is_clean_text(values: Sequence[object]) -> bool:
@@ -282,10 +289,10 @@ def _bytes(value: object) -> bytes:
     return bytes(value)
 
 
-def _quick_json(values: Sequence[object]) -> list[EncodedJson | None] | None:
+def _quick_json(values: Sequence[object]) -> list[bytes | None] | None:
     """All values encoded, or None when one of them needs a closer look."""
     try:
-        encoded = [None if value is None else EncodedJson(orjson.dumps(value)) for value in values]
+        encoded = [None if value is None else wire_jsonb(value) for value in values]
     except orjson.JSONEncodeError:
         return None
     joined = b"".join(data for data in encoded if data is not None)
@@ -294,9 +301,9 @@ def _quick_json(values: Sequence[object]) -> list[EncodedJson | None] | None:
     return None if b"\\u0000" in joined or b"null" in joined else encoded
 
 
-def _json(value: object) -> EncodedJson:
+def _json(value: object, encode: Callable[[object], bytes] = orjson.dumps) -> bytes:
     try:
-        data = orjson.dumps(value)
+        data = encode(value)
     except orjson.JSONEncodeError as error:
         raise _RefusedError(f"not JSON: {error}") from error
     _check_size(len(data))
@@ -304,7 +311,7 @@ def _json(value: object) -> EncodedJson:
         raise _RefusedError("JSON with a NUL character in a text; Postgres cannot store it")
     if b"null" in data and _has_no_number(value):
         raise _RefusedError("JSON knows neither NaN nor infinity")
-    return EncodedJson(data)
+    return data
 
 
 def _has_nul(value: object) -> bool:
@@ -352,5 +359,5 @@ _CONVERTERS: dict[str, Callable[[object], object]] = {
     "interval": _interval,
     "bytea": _bytes,
     "json": _json,
-    "jsonb": _json,
+    "jsonb": partial(_json, encode=wire_jsonb),
 }

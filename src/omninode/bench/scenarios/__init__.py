@@ -8,6 +8,7 @@ from omninode.bench.scenarios import (
     batch,
     breaker,
     context,
+    database,
     gathering,
     overhead,
     pipeline,
@@ -35,5 +36,6 @@ ALL: tuple[Scenario, ...] = tuple(
         resilience,
         resilience_real,
         overhead,
+        database,
     )
 )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from omninode.bench.measure import Arm, Rounds, Spread, interleave
+from omninode.bench.measure import Rounds, Spread, interleave
 from omninode.bench.scenario import Figure, Findings, Scenario, at_least
 from omninode.bench.surroundings import Surroundings
+from omninode.bench.writing import Row, Ways
 from omninode.core.ids import uuid7
 from omninode.storage.database import Database
 from omninode.storage.optimizer import PerformanceOptimizer
@@ -18,87 +16,18 @@ __all__ = ["SCENARIO"]
 
 _TABLE = "performance_metrics"
 _OTHERS = ("UPDATE", "DELETE", "UPSERT")
-Row = dict[str, object]
 
 
-@dataclass(frozen=True)
-class _Arms:
-    """The ways to write `count` rows; each times only the writing, and checks that all rows are there afterwards."""
-
-    database: Database
-    optimizer: PerformanceOptimizer
-    count: int
-
-    def inserts(self) -> dict[str, Arm]:
-        return {
-            "one a row": self._inserting(self._one_a_row),
-            "one transaction": self._inserting(self._one_transaction),
-            "batch": self._inserting(self._batch),
-            "raw COPY": self._inserting(self._raw_copy),
-        }
-
-    def changes(self, operation: str) -> dict[str, Arm]:
-        return {
-            "one a row": lambda: self._changed(operation, is_batch=False),
-            "batch": lambda: self._changed(operation, is_batch=True),
-        }
-
-    def _inserting(self, write: Callable[[list[Row]], Awaitable[None]]) -> Arm:
-        async def timed() -> float:
-            await self.database.execute("bench_rows.clear")
-            rows = _rows(self.count)
-            before = time.perf_counter()
-            await write(rows)
-            seconds = time.perf_counter() - before
-            await self._expect(self.count)
-            return seconds
-
-        return timed
-
-    async def _one_a_row(self, rows: list[Row]) -> None:
-        for row in rows:
-            await self.database.execute("bench_rows.insert", *row.values())
-
-    async def _one_transaction(self, rows: list[Row]) -> None:
-        async with self.database.transaction() as session:
-            for row in rows:
-                await session.execute("bench_rows.insert", *row.values())
-
-    async def _batch(self, rows: list[Row]) -> None:
-        await self.optimizer.batch_write_with_pooling(rows, "INSERT", _TABLE)
-
-    async def _raw_copy(self, rows: list[Row]) -> None:
-        records = [tuple(row.values()) for row in rows]
-        async with self.database.acquire() as session:
-            # The driver itself, with nothing of ours around it: that is what makes it the limit.
-            await session.driver.copy_records_to_table(_TABLE, records=records, columns=list(rows[0]))
-
-    async def _changed(self, operation: str, *, is_batch: bool) -> float:
-        await self.database.execute("bench_rows.clear")
-        rows = _rows(self.count)
-        await self._batch(rows)
-        if operation == "UPSERT":
-            rows = [{**row, "value": 2.0} for row in rows[::2]] + _rows(self.count - len(rows[::2]))
-        sent = [_sent(operation, row) for row in rows]
-        before = time.perf_counter()
-        if is_batch:
-            await self.optimizer.batch_write_with_pooling(sent, operation, _TABLE)
-        else:
-            for row in sent:
-                await self.database.execute(f"bench_rows.{operation.lower()}", *row.values())
-        seconds = time.perf_counter() - before
-        await self._expect({"UPDATE": self.count, "DELETE": 0, "UPSERT": self.count + self.count // 2}[operation])
-        return seconds
-
-    async def _expect(self, count: int) -> None:
-        found = await self.database.fetchval("bench_rows.count")
-        if found != count:
-            raise RuntimeError(f"{found} rows are in the table instead of {count}; the arms do not do the same")
-
-
-def _sent(operation: str, row: Row) -> Row:
-    columns = {"UPDATE": ("id", "value"), "DELETE": ("id",)}.get(operation, tuple(row))
-    return {name: row[name] for name in columns}
+def _ways(database: Database, optimizer: PerformanceOptimizer, count: int) -> Ways:
+    return Ways(
+        database=database,
+        optimizer=optimizer,
+        table=_TABLE,
+        statements="bench_rows",
+        make_rows=_rows,
+        changed=("value",),
+        count=count,
+    )
 
 
 def _rows(count: int) -> list[Row]:
@@ -123,14 +52,14 @@ async def _run(room: Surroundings) -> Findings:
     optimizer = PerformanceOptimizer(database, batch_size=1000)
     many = room.scaled(1000, least=20)
     small = await interleave(
-        _Arms(database, optimizer, 100).inserts(), rounds=room.scaled(15), budget_s=room.budget_s(4)
+        _ways(database, optimizer, 100).inserts(), rounds=room.scaled(15), budget_s=room.budget_s(4)
     )
     large = await interleave(
-        _Arms(database, optimizer, many).inserts(), rounds=room.scaled(9), budget_s=room.budget_s(12)
+        _ways(database, optimizer, many).inserts(), rounds=room.scaled(9), budget_s=room.budget_s(12)
     )
     others = {
         operation: await interleave(
-            _Arms(database, optimizer, many).changes(operation), rounds=room.scaled(4), budget_s=room.budget_s(6)
+            _ways(database, optimizer, many).changes(operation), rounds=room.scaled(4), budget_s=room.budget_s(6)
         )
         for operation in _OTHERS
     }
