@@ -11,6 +11,7 @@ from functools import partial
 from omninode.bench.intervals import median_interval
 from omninode.bench.measure import Arm, Rounds, Spread, interleave
 from omninode.bench.peers import Call, Peers, load_peers
+from omninode.bench.ready import ready_deployment
 from omninode.bench.scenario import Figure, Findings, Scenario, Table, Target, at_least, at_most
 from omninode.bench.stampede import leaked_permits, moved_states, stampede_hits
 from omninode.bench.surroundings import Surroundings
@@ -25,6 +26,7 @@ _CALLS = 1_000
 _AT_ONCE, _EACH_S = 10_000, 0.05
 _DEADLINE_S = 30.0
 _BARE, _BREAKER, _FULL = "bare await", "breaker", "breaker + retry + deadline"
+_DEPLOYMENT = "model call through a deployment"
 _GATES: Mapping[str, Target] = {_BREAKER: at_most(5), _FULL: at_most(16)}
 _CHEAPER: Mapping[str, Target] = {
     "stamina + aiobreaker + timeout": at_least(15),
@@ -50,6 +52,7 @@ def _ours() -> dict[str, Call]:
         "retry": partial(retries.execute, _nothing),
         "breaker + retry": partial(both.call, _nothing),
         _FULL: partial(full.call, _nothing),
+        _DEPLOYMENT: ready_deployment(),
     }
 
 
@@ -101,7 +104,7 @@ async def _together(room: Surroundings) -> Figure:
     policy = _full()
     count = room.scaled(_AT_ONCE, least=100)
     arms: dict[str, Arm] = {"bare": _at_once(_wait, count), "policy": _at_once(partial(policy.call, _wait), count)}
-    rounds = await interleave(arms, rounds=room.scaled(9), budget_s=room.budget_s(20))
+    rounds = await interleave(arms, rounds=room.scaled(21), budget_s=room.budget_s(30))
     return _figure("10,000 concurrent 50 ms calls: throughput / bare", rounds.ratio("bare", "policy"), at_least(0.85))
 
 
@@ -142,6 +145,7 @@ def _table(rounds: Rounds, names: list[str]) -> Table:
 def _notes(peers: Peers) -> tuple[str, ...]:
     notes = [
         "shipped settings, no event sink; each arm makes 1,000 calls a round, the arms take turns",
+        f"{_DEPLOYMENT}: all the router puts around one, its counts and outcome too; the provider answers at once",
         "pybreaker guards with calling(), since call_async needs Tornado; stacks have 3 retries, 5 failures, 30 s",
     ]
     if peers.versions:
