@@ -25,6 +25,7 @@ from omninode.storage.connection import connect_arguments
 from omninode.storage.failures import connecting, translated
 from omninode.storage.lanes import Lane, Lanes, LaneStatistics, quantile_ms
 from omninode.storage.queries import Queries
+from omninode.storage.reconnect import Reconnect
 from omninode.storage.session import Session
 from omninode.storage.statements import StatementClock, StatementTimes
 
@@ -50,6 +51,7 @@ class DatabaseStatistics:
     acquired: int
     timeouts: int
     discarded: int
+    failed_connects: int
     wait_p50_ms: float
     wait_p99_ms: float
     oldest_use_s: float
@@ -61,7 +63,8 @@ class Database:
 
     Safe to use from any number of tasks of one event loop. Waiting for a connection ends in PoolExhaustedError after
     `acquire_timeout_s`, making one in DatabaseUnavailableError after `connect_timeout_s`, and both in
-    DeadlineExceededError when the scope's deadline comes first. A server that cannot be reached is DatabaseUnavailableError, which is retryable; one that does
+    DeadlineExceededError when the scope's deadline comes first. While the server is away one caller at a time tries
+    to reach it; the others are refused with the time to wait. A server that cannot be reached is DatabaseUnavailableError, which is retryable; one that does
     not know the user, the password or the database is ConfigurationError.
     """
 
@@ -83,6 +86,7 @@ class Database:
         self._lanes = Lanes(self.pool.size, clock=self._clock, sink=self._sink)
         self._idle_since: dict[int, float] = {}
         self._discarded = 0
+        self._reconnect = Reconnect(clock=self._clock)
 
     @classmethod
     def open(
@@ -119,6 +123,7 @@ class Database:
                 min_size=0,
                 max_size=self.pool.size,
                 max_inactive_connection_lifetime=self.pool.idle_lifetime_s,
+                connect=self._connect,
                 init=prepare_codecs,
                 **connect_arguments(self.config, self.pool),
             )
@@ -198,6 +203,7 @@ class Database:
             acquired=sum(lane.acquired for lane in lanes.values()),
             timeouts=sum(lane.timeouts for lane in lanes.values()),
             discarded=self._discarded,
+            failed_connects=self._reconnect.failed,
             wait_p50_ms=quantile_ms(waits, 0.50),
             wait_p99_ms=quantile_ms(waits, 0.99),
             oldest_use_s=self._lanes.oldest_use_s(),
@@ -207,6 +213,15 @@ class Database:
     def statement_times(self) -> Mapping[str, StatementTimes]:
         """How often each named statement ran through this database, and for how long."""
         return self._times.times()
+
+    # Any: the driver's own arguments, those of `connect_arguments` and some of its pool.
+    async def _connect(self, *where: Any, **arguments: Any) -> asyncpg.Connection[Row]:
+        async def connect() -> asyncpg.Connection[Row]:
+            with connecting(self.config):
+                connection: asyncpg.Connection[Row] = await asyncpg.connect(*where, **arguments)
+            return connection
+
+        return await self._reconnect.through(connect)
 
     async def _checkout(self, doing: str) -> PoolConnectionProxy[Row]:
         """A connection that answers, before `connect_timeout_s` and the scope's deadline are over."""

@@ -11,15 +11,16 @@ import pytest
 from omninode.core import current
 from omninode.core.clock import SystemClock
 from omninode.core.deadline import Deadline
-from omninode.core.errors import DeadlineExceededError, PoolExhaustedError
+from omninode.core.errors import DatabaseUnavailableError, DeadlineExceededError, PoolExhaustedError
 from omninode.resilience.circuit import CircuitState
 from omninode.resilience.snapshot import BreakerSnapshot
 from omninode.storage.batch import Operation
 from omninode.storage.bulk import BatchRequest, BulkWriter
-from omninode.storage.config import PoolConfig
+from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.database import Database
 from omninode.storage.lanes import Lane
 from omninode.storage.state import DatabaseStateStore
+from omninode.testing.clock import FakeClock
 
 pytestmark = pytest.mark.integration
 
@@ -116,3 +117,34 @@ async def test_cancellation_at_any_await_gives_the_place_back_exactly_once(
             if is_new:
                 await database.close()
             turns += 1 if turns < 20 else turns // 4
+
+
+async def test_many_callers_hardly_knock_at_a_server_that_is_away() -> None:
+    knocks = 0
+
+    async def turn_away(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal knocks
+        knocks += 1
+        writer.close()
+
+    async def refused() -> DatabaseUnavailableError:
+        with pytest.raises(DatabaseUnavailableError) as caught:
+            await database.fetchval("storage.has_migrations_table")
+        return caught.value
+
+    clock = FakeClock()  # stands still, so no pause ends by itself
+    server = await asyncio.start_server(turn_away, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        config = ConnectionConfig(host=host, port=port, user="u", database="d", ssl_mode="disable")
+        database = Database.open(config, pool_size=10, clock=clock)
+        await database.start()
+        refusals = await asyncio.gather(*[refused() for _ in range(200)])
+        assert knocks == 7  # as many as queries have places; all others were told to wait
+        assert sum(refusal.retry_after_s is not None for refusal in refusals) == 193
+        for _ in range(3):
+            clock.advance(10)
+            await asyncio.gather(*[refused() for _ in range(200)])
+        assert knocks == 7 + 3
+        assert (database.statistics().failed_connects, database.statistics().in_use) == (10, 0)
+        await database.close()
