@@ -29,6 +29,7 @@ from omninode.storage.batch import (
 from omninode.storage.catalog import Catalog
 from omninode.storage.database import Database
 from omninode.storage.dead_letters import bury, storable
+from omninode.storage.failures import REPEATABLE
 from omninode.storage.lanes import Lane
 from omninode.storage.session import Session
 from omninode.validation.secrets import redact
@@ -39,8 +40,6 @@ LARGEST_BATCH = 10_000
 _TRIES = 6
 _GROW_BELOW_S = 0.05
 _LOCATE_UP_TO = 100_000
-# Serialisation failure, deadlock, lock timeout: rolled back for sure, so the same call may simply be made again.
-_REPEATABLE = {"40001", "40P01", "55P03"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +163,7 @@ class BulkWriter:
                 await self._write(database, request, tally)
             except DatabaseError as error:
                 # After a lost connection nobody knows whether the transaction was committed; that is not repeated.
-                if attempt == _TRIES or error.sqlstate not in _REPEATABLE or request.isolate:
+                if attempt == _TRIES or error.sqlstate not in REPEATABLE or request.isolate:
                     raise
                 await self._clock.sleep(self._random.uniform(0, 0.02 * 2**attempt))
             else:

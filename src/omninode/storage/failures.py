@@ -14,13 +14,43 @@ import asyncpg
 from omninode.core.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, OmniNodeError
 from omninode.storage.config import ConnectionConfig
 
-__all__ = ["answered", "as_database_error", "connecting", "is_data_error", "told_without_values", "translated"]
+__all__ = [
+    "REPEATABLE",
+    "answered",
+    "as_database_error",
+    "connecting",
+    "is_data_error",
+    "told_without_values",
+    "translated",
+]
 
-# 08 connection; 53 out of disk, memory or connections; 57P01-57P03 shut down, crashed, starting up.
+# The server cannot serve anybody now, or has ended this connection: another, later, may do.
+# 08 connection; 53 out of disk, memory or connections, but not 53400, a limit the statement runs into every time.
 _UNAVAILABLE_CLASSES = ("08", "53")
-_UNAVAILABLE = {"57P01", "57P02", "57P03"}
-# Serialisation failure, deadlock, lock not available: the same transaction may succeed when repeated.
-_REPEATABLE = {"40001", "40P01", "55P03"}
+_UNAVAILABLE = {
+    "25006",  # read only: a standby, or a server that is being failed over
+    "25P03",  # it ended a transaction that was idle for too long
+    "40003",  # nobody knows whether the statement was completed
+    "57P01",  # shut down
+    "57P02",  # crashed, or another of its processes did
+    "57P03",  # starting up or recovering
+    "57P05",  # it ended a session that was idle for too long
+    "58000",  # its system failed it
+    "58030",  # its disk failed it
+}
+_STANDING_LIMIT = "53400"
+# Rolled back for sure, for a conflict with others: the same transaction may succeed when repeated.
+REPEATABLE = frozenset(
+    {
+        "40000",
+        "40001",  # serialisation failure
+        "40P01",  # deadlock
+        "55P03",  # lock not available
+        "72000",  # snapshot too old
+    }
+)
+# A statement that was prepared is unknown, or its name is taken: the connection is shared behind our back.
+_SHARED = {"26000", "42P05"}
 # 22 data exception, 23 integrity constraint, 54000 a value beyond the server's limits: the row is at fault, and would
 # be again.
 _DATA_CODES = ("22", "23", "54000")
@@ -32,6 +62,11 @@ _KEY_TAIL = re.compile(r"(?:already exists|is not present in table \S+|is still 
 # What reaches us besides PostgresError: the driver's own state errors (it raises InternalClientError after the
 # server was killed under it) and the socket's.
 _LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+# Of its InterfaceErrors these are about what it will not send at all: an argument of the wrong type (a ValueError too;
+# the driver has no public name for it), a thing that it or the server cannot do.
+_MISUSE = (ValueError, asyncpg.UnsupportedClientFeatureError, asyncpg.UnsupportedServerFeatureError)
+# What it says of an argument: number, value, reason. The value is the caller's and may be a secret.
+_ARGUMENT = re.compile(r"invalid input for query argument (\$\d+): .*\(([^()]*(?:\([^()]*\)[^()]*)*)\)$", re.DOTALL)
 
 
 def as_database_error(error: BaseException, *, doing: str) -> DatabaseError | None:
@@ -40,6 +75,10 @@ def as_database_error(error: BaseException, *, doing: str) -> DatabaseError | No
         return None
     if isinstance(error, asyncpg.PostgresError):
         return _from_server(error, doing)
+    if isinstance(error, asyncpg.OutdatedSchemaCacheError):
+        return DatabaseError(f"{doing}: the schema changed meanwhile ({error})", retryable=True)
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, _MISUSE):
+        return DatabaseError(f"{doing}: the driver refuses it: {_without_value(str(error))}")
     if isinstance(error, _LOST):
         return DatabaseUnavailableError(f"{doing}: the connection to the database was lost ({error})")
     return None
@@ -47,10 +86,19 @@ def as_database_error(error: BaseException, *, doing: str) -> DatabaseError | No
 
 def _from_server(error: asyncpg.PostgresError, doing: str) -> DatabaseError:
     code = error.sqlstate or ""
-    text = f"{doing}: the database answered {code or 'an error'}: {error}"
-    if code in _UNAVAILABLE or code.startswith(_UNAVAILABLE_CLASSES):
+    text = f"{doing}: the database answered {code or 'an error'}: {_without_value(str(error))}"
+    if code in _SHARED:
+        text += "; behind a proxy that shares connections between transactions, set POSTGRES_POOL_MODE=transaction"
+    if code in _UNAVAILABLE or (code.startswith(_UNAVAILABLE_CLASSES) and code != _STANDING_LIMIT):
         return DatabaseUnavailableError(text, sqlstate=code)
-    return DatabaseError(text, sqlstate=code or None, retryable=code in _REPEATABLE)
+    # The driver has prepared the statement for a schema that has changed since; it forgets that now.
+    is_stale = isinstance(error, asyncpg.InvalidCachedStatementError)
+    return DatabaseError(text, sqlstate=code or None, retryable=is_stale or code in REPEATABLE)
+
+
+def _without_value(text: str) -> str:
+    argument = _ARGUMENT.match(text)
+    return text if argument is None else f"invalid input for query argument {argument[1]} ({argument[2]})"
 
 
 @contextmanager

@@ -202,6 +202,15 @@ async def test_refused_statement_carries_its_sqlstate(database: Database) -> Non
     assert not caught.value.retryable
 
 
+async def test_an_argument_of_the_wrong_type_is_no_lost_connection(database: Database) -> None:
+    with pytest.raises(DatabaseError, match=r"argument \$1 \(.*integer") as caught:
+        async with database.acquire() as session:
+            await session.driver.fetchval("SELECT $1::int", "geheim")
+    assert not isinstance(caught.value, DatabaseUnavailableError)
+    assert not caught.value.retryable
+    assert "geheim" not in str(caught.value)
+
+
 async def test_statement_timeout_is_kept_by_the_server(database_url: str) -> None:
     async with Database.open(database_url, pool=PoolConfig(size=1, statement_timeout_s=0.05)) as database:
         with pytest.raises(DatabaseError) as caught:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncpg
 import pytest
 
-from omninode.core.errors import DatabaseError, DatabaseUnavailableError, DefectError, PoolExhaustedError
-from omninode.storage.failures import as_database_error, translated
+from omninode.core.errors import DefectError
 from omninode.storage.queries import Queries, parse_statements
 
 pytestmark = pytest.mark.unit
@@ -41,42 +39,3 @@ def test_every_file_of_the_package_can_be_read() -> None:
 def test_unknown_file_is_a_defect(name: str) -> None:
     with pytest.raises(DefectError):
         Queries().text(name)
-
-
-@pytest.mark.parametrize(
-    ("error", "is_unavailable", "is_retryable"),
-    [
-        (asyncpg.AdminShutdownError("x"), True, True),
-        (asyncpg.CannotConnectNowError("x"), True, True),
-        (asyncpg.TooManyConnectionsError("x"), True, True),
-        (asyncpg.DiskFullError("x"), True, True),
-        (asyncpg.ConnectionDoesNotExistError("x"), True, True),
-        (asyncpg.InternalClientError("x"), True, True),
-        (asyncpg.InterfaceError("connection is closed"), True, True),
-        (ConnectionResetError("x"), True, True),
-        (asyncpg.DeadlockDetectedError("x"), False, True),
-        (asyncpg.SerializationError("x"), False, True),
-        (asyncpg.LockNotAvailableError("x"), False, True),
-        (asyncpg.UniqueViolationError("x"), False, False),
-        (asyncpg.UndefinedTableError("x"), False, False),
-        (asyncpg.QueryCanceledError("x"), False, False),
-    ],
-)
-def test_driver_errors_are_classified(error: Exception, is_unavailable: bool, is_retryable: bool) -> None:
-    ours = as_database_error(error, doing="it")
-    assert ours is not None
-    assert isinstance(ours, DatabaseUnavailableError) is is_unavailable
-    assert ours.retryable is is_retryable
-
-
-def test_errors_of_others_pass_untouched() -> None:
-    with pytest.raises(PoolExhaustedError), translated("it"):
-        raise PoolExhaustedError("x")
-    assert as_database_error(ValueError("x"), doing="it") is None
-
-
-def test_translated_error_comes_from_its_cause() -> None:
-    cause = asyncpg.UndefinedTableError("no such thing")
-    with pytest.raises(DatabaseError, match=r"it: .*no such thing") as caught, translated("it"):
-        raise cause
-    assert caught.value.__cause__ is cause
