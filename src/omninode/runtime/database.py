@@ -18,7 +18,7 @@ from omninode.core.events import EventSink
 from omninode.runtime.leases import RunLeases
 from omninode.runtime.paths import data_directory
 from omninode.runtime.settings import Settings, load_settings
-from omninode.storage.config import ConnectionConfig
+from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.flusher import SpoolFlusher
@@ -58,9 +58,11 @@ class DatabaseLink:
         """The pool; statements raise DatabaseUnavailableError while the server is away."""
         if self._made is None:
             config = self._embedded.config if self._embedded is not None else external_config(self._settings)
-            self._made = Database.open(
-                config, pool_size=self._settings.connection_pool_size, clock=self._clock, sink=self._sink
+            pool = PoolConfig(
+                size=self._settings.connection_pool_size,
+                is_behind_pooler=self._settings.postgres_pool_mode == "transaction" and self._embedded is None,
             )
+            self._made = Database.open(config, pool=pool, clock=self._clock, sink=self._sink)
         return self._made
 
     @property

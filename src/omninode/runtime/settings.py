@@ -72,6 +72,12 @@ class Settings(BaseModel):
     connection_pool_size: int = _setting(
         10, "CONNECTION_POOL_SIZE", "database.pool_size", "connections at most", ge=2, le=500
     )
+    postgres_pool_mode: Literal["session", "transaction"] = _setting(
+        "session",
+        "POSTGRES_POOL_MODE",
+        "database.pool_mode",
+        "transaction: a proxy between us and the server lends a connection for one transaction (PgBouncer)",
+    )
     batch_operation_size: int = _setting(
         100, "BATCH_OPERATION_SIZE", "database.batch_size", "rows of the first batch of a batch write", ge=1, le=10_000
     )

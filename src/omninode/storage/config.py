@@ -93,9 +93,10 @@ class ConnectionConfig:
 class PoolConfig:
     """The limits of the one pool.
 
-    `statement_timeout_s` and `lock_timeout_s` are kept by the server; the driver gives up 5 s later, for a server
-    that no longer answers. `is_behind_pooler` is for transaction-pooling proxies: no prepared statements, no
-    session settings.
+    `statement_timeout_s`, `lock_timeout_s` and `idle_in_transaction_s` are kept by the server; the driver gives up
+    5 s after the first, for a server that no longer answers. `is_behind_pooler` is for proxies that lend a connection
+    for one transaction: no prepared statements, nothing kept in a session, and the three limits inside transactions
+    only.
     """
 
     size: int = 10
@@ -105,10 +106,22 @@ class PoolConfig:
     idle_lifetime_s: float = 300.0
     statement_timeout_s: float = 30.0
     lock_timeout_s: float = 10.0
+    idle_in_transaction_s: float = 60.0
     is_behind_pooler: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 1000:
             raise ConfigurationError(f"the pool size is {self.size}; set CONNECTION_POOL_SIZE to 1..1000")
-        if min(self.acquire_timeout_s, self.connect_timeout_s, self.statement_timeout_s, self.lock_timeout_s) <= 0:
+        waits = (self.acquire_timeout_s, self.connect_timeout_s)
+        if min(*waits, self.statement_timeout_s, self.lock_timeout_s, self.idle_in_transaction_s) <= 0:
             raise ConfigurationError("every timeout of the pool must be above 0 s")
+
+    @property
+    def server_limits(self) -> dict[str, str]:
+        """The limits that the server keeps, by their names there, in milliseconds."""
+        limits = {
+            "statement_timeout": self.statement_timeout_s,
+            "lock_timeout": self.lock_timeout_s,
+            "idle_in_transaction_session_timeout": self.idle_in_transaction_s,
+        }
+        return {name: str(round(seconds * 1000)) for name, seconds in limits.items()}

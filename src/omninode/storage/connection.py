@@ -30,14 +30,9 @@ def connect_arguments(config: ConnectionConfig, pool: PoolConfig) -> dict[str, A
     }
     if not config.is_socket:
         arguments["ssl"] = config.ssl_mode
-    if not pool.is_behind_pooler:
-        arguments["server_settings"] = {
-            "application_name": "omninode",
-            "statement_timeout": str(round(pool.statement_timeout_s * 1000)),
-            "lock_timeout": str(round(pool.lock_timeout_s * 1000)),
-            "idle_in_transaction_session_timeout": "60000",
-            "timezone": "UTC",
-        }
+    # These two a proxy keeps for its client, whichever connection it lends; all others it refuses.
+    settings = {"application_name": "omninode", "timezone": "UTC"}
+    arguments["server_settings"] = settings if pool.is_behind_pooler else settings | pool.server_limits
     return arguments
 
 

@@ -85,6 +85,7 @@ class Database:
         self._times = StatementClock()
         self._lanes = Lanes(self.pool.size, clock=self._clock, sink=self._sink)
         self._idle_since: dict[int, float] = {}
+        self._limits = self.pool.server_limits if self.pool.is_behind_pooler else None
         self._discarded = 0
         self._reconnect = Reconnect(clock=self._clock)
 
@@ -125,6 +126,7 @@ class Database:
                 max_inactive_connection_lifetime=self.pool.idle_lifetime_s,
                 connect=self._connect,
                 init=prepare_codecs,
+                reset=_leave_as_is if self.pool.is_behind_pooler else None,
                 **connect_arguments(self.config, self.pool),
             )
 
@@ -152,7 +154,7 @@ class Database:
             with translated(doing):
                 proxy = await self._checkout(doing)
                 try:
-                    yield Session(proxy, self.queries, self._times)
+                    yield Session(proxy, self.queries, self._times, limits=self._limits)
                 finally:
                     await self._give_back(proxy)
 
@@ -287,3 +289,7 @@ class Database:
         except _GONE:
             # What the body did is done; that the connection broke while it was tidied up is not the body's failure.
             self._discarded += 1
+
+
+async def _leave_as_is(_: asyncpg.Connection[Row]) -> None:
+    """Send nothing when a connection is given back: behind a proxy there is no session to tidy up."""

@@ -87,9 +87,12 @@ async def migrate(
     """Apply what is missing; the versions applied now (none when the schema is up to date).
 
     Raises MigrationError for drift, for a schema newer than this release, for a file that fails (its transaction is
-    rolled back, earlier ones stay) and when another process holds the lock for `timeout_s`.
+    rolled back, earlier ones stay) and when another process holds the lock for `timeout_s`; behind a proxy
+    (`PoolConfig.is_behind_pooler`) for whatever is missing, because only the server itself can give the lock.
     """
     wanted = packaged_migrations() if migrations is None else tuple(migrations)
+    if database.pool.is_behind_pooler:
+        return await _nothing_to_do(database, wanted)
     connection = await connect(database.config, pool=PoolConfig(statement_timeout_s=timeout_s))
     try:
         session = Session(connection, database.queries)
@@ -107,16 +110,32 @@ async def migrate(
     return tuple(migration.version for migration in pending)
 
 
+async def _nothing_to_do(database: Database, wanted: Sequence[Migration]) -> tuple[int, ...]:
+    # The lock belongs to a session, and a proxy that lends connections by the transaction has none to give.
+    pending = _pending(wanted, await _applied(database))
+    if pending:
+        missing = ", ".join(f"{migration.version:04d}_{migration.name}" for migration in pending)
+        raise MigrationError(
+            f"the schema lacks {missing}, which cannot be applied through a proxy; run `omninode db migrate` once with "
+            "POSTGRES_POOL_MODE=session and the host and port of the server itself"
+        )
+    return ()
+
+
 async def migration_status(database: Database) -> MigrationStatus:
     """What `migrate` would do, without doing it; raises MigrationError where it would."""
-    async with database.acquire(lane=Lane.CONTROL, doing="migration status") as session:
-        with translated("migration status"):
-            exists = await session.fetchval("storage.has_migrations_table")
-            rows = await session.fetch("storage.applied_versions") if exists else []
+    rows = await _applied(database)
     pending = _pending(packaged_migrations(), rows)
     return MigrationStatus(
         applied=tuple(row["version"] for row in rows), pending=tuple(migration.version for migration in pending)
     )
+
+
+async def _applied(database: Database) -> list[asyncpg.Record]:
+    async with database.acquire(lane=Lane.CONTROL, doing="migration status") as session:
+        with translated("migration status"):
+            exists = await session.fetchval("storage.has_migrations_table")
+            return await session.fetch("storage.applied_versions") if exists else []
 
 
 def _pending(wanted: Sequence[Migration], applied: Iterable[asyncpg.Record]) -> tuple[Migration, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,22 @@ class Session:
     """Named statements on one connection; not to be used by two tasks at once.
 
     Every method raises DatabaseUnavailableError when the connection is lost and DatabaseError when the server refuses
-    the statement. `driver` is asyncpg's connection; only this room uses it.
+    the statement. `driver` is asyncpg's connection; only this room uses it. `limits` are settings that the session
+    itself cannot keep: every transaction begins with them.
     """
 
-    __slots__ = ("_queries", "_times", "driver")
+    __slots__ = ("_limits", "_queries", "_times", "driver")
 
-    def __init__(self, driver: DriverConnection, queries: Queries, times: StatementClock | None = None) -> None:
+    def __init__(
+        self,
+        driver: DriverConnection,
+        queries: Queries,
+        times: StatementClock | None = None,
+        *,
+        limits: Mapping[str, str] | None = None,
+    ) -> None:
         self.driver = driver
+        self._limits = limits
         self._queries = queries
         self._times = times or StatementClock()
 
@@ -66,7 +75,10 @@ class Session:
     async def transaction(self) -> AsyncIterator[None]:
         """Commit when the body ends, roll back when it raises; inside another transaction, a savepoint."""
         with translated("transaction"):
+            is_savepoint = self.driver.is_in_transaction()
             async with self.driver.transaction():
+                if self._limits and not is_savepoint:
+                    await self.driver.execute(";".join(f"SET LOCAL {name}={ms}" for name, ms in self._limits.items()))
                 yield
 
     @asynccontextmanager
