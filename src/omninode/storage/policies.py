@@ -47,6 +47,11 @@ class TablePolicy:
         if self.durability is Durability.LEDGER and self.when_full in {WhenFull.DROP_OLDEST, WhenFull.SAMPLE}:
             raise ConfigurationError(f"a ledger keeps what it took; {self.when_full} is for telemetry, use block")
 
+    def as_ledger(self) -> TablePolicy:
+        """The promise for a row of the table that somebody waits for: what may be thinned or displaced blocks instead."""
+        keeps = self.when_full in {WhenFull.BLOCK, WhenFull.DROP_NEW}
+        return TablePolicy(durability=Durability.LEDGER, when_full=self.when_full if keeps else WhenFull.BLOCK)
+
 
 # Few rows say that a run exists and how it ended, so each is synced at once. Calls carry costs and are many; they come
 # as events that nobody waits for, so a sync each would slow the disk for no promise: at most 0.2 s of them is at risk,

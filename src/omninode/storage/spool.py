@@ -195,8 +195,10 @@ class Spool:
         if len(label.encode("utf-8", "replace")) > 255:
             raise InvalidArgumentError(f"the table name {table[:40]!r}… is too long")
         policy = self._config.policy(table)
+        if is_ledger:
+            policy = policy.as_ledger()
         drops_oldest_of = None
-        name = "ledger" if is_ledger or policy.durability is Durability.LEDGER else "telemetry"
+        name = "ledger" if policy.durability is Durability.LEDGER else "telemetry"
         if name == "telemetry" and policy.when_full is WhenFull.DROP_OLDEST:
             name, drops_oldest_of = f"oldest {table}", table
         with self._guard:

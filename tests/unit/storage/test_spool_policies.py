@@ -150,6 +150,18 @@ def test_ledger_may_not_drop_what_it_took() -> None:
         TablePolicy(durability=Durability.LEDGER, when_full=WhenFull.SAMPLE)
 
 
+async def test_ledger_row_of_a_sampled_table_is_not_thinned(tmp_path: Path) -> None:
+    config = small(WhenFull.SAMPLE, disk_bytes=20, memory_rows=50)
+    spool = Spool(tmp_path, config=config)
+    spool.put("t", {"n": 0})
+    assert [spool.put("t", {"n": number}) for number in range(1, 5)] == [True, False, False, False]
+    await spool.put_ledger("t", {"n": 5})
+    for number in range(6, 9):
+        with pytest.raises(SpoolError, match="only in memory"):
+            await spool.put_ledger("t", {"n": number})
+    assert numbers(spool.tracks()[1]) == [5, 6, 7, 8]
+
+
 @pytest.mark.fault
 def test_write_cut_off_in_the_middle_of_a_record_spoils_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path)

@@ -8,6 +8,7 @@ from omninode.bench.scenarios import (
     batch,
     breaker,
     context,
+    crash,
     database,
     gathering,
     overhead,
@@ -37,5 +38,6 @@ ALL: tuple[Scenario, ...] = tuple(
         resilience_real,
         overhead,
         database,
+        crash,
     )
 )

@@ -1,0 +1,1 @@
+"""Killing what writes and what is written to, and counting what is left."""
