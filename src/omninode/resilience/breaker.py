@@ -83,7 +83,10 @@ class _Counts:
 
 
 class CircuitBreaker:
-    """Guards one named target. See the module for the idea; safe for any number of concurrent calls on one thread."""
+    """Guards one named target. See the module for the idea; safe for any number of concurrent calls on one thread.
+
+    `seed` makes the jitter of its breaks repeatable. Emits `BreakerChanged` for every change of state.
+    """
 
     def __init__(
         self,

@@ -17,9 +17,16 @@ __all__ = ["BudgetConfig", "RetryBudget"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetConfig:
-    """The bucket: its `size`, what it holds at first, what a success adds, what a retry costs.
+    """A bucket of tokens. Retries of a target are at most `ratio / cost` per success, plus `size / cost` in a burst.
 
-    Retries of a target are at most `ratio / cost` per success, plus `size / cost` in a burst.
+    Args:
+        size: what it holds at most, at least 1.
+        start: what it holds at first.
+        ratio: what a success adds.
+        cost: what a retry costs after an error that came quickly.
+        slow_cost: what a retry costs after a timeout or a throttled answer; at most `size`, as all of them.
+
+    The method is that of Finagle's `RetryBudget` and of the retry quota in the AWS SDKs.
     """
 
     size: float = 20.0

@@ -33,9 +33,9 @@ class BulkheadConfig:
     """The cap and its waiting line.
 
     Args:
-        max_concurrent: calls that run at once.
-        max_queue: callers that may wait; one more is refused.
-        queue_timeout_s: the longest wait; None for as long as the deadline of the scope allows.
+        max_concurrent: calls that run at once, at least 1.
+        max_queue: callers that may wait, 0 for none; one more is refused.
+        queue_timeout_s: the longest wait in seconds; None for as long as the deadline of the scope allows.
     """
 
     max_concurrent: int = 10

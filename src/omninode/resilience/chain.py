@@ -15,6 +15,7 @@ from omninode.core import current
 from omninode.core.errors import AttemptTimeoutError, DeadlineExceededError, InvalidArgumentError
 from omninode.resilience.decorator import awaited, blocking, kind_of, streamed
 from omninode.resilience.outcome import CallOutcome, PolicyStatistics
+from omninode.resilience.ranges import require_methods
 from omninode.resilience.stack import Part
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Chain:
     """
 
     def __init__(self, *policies: Policy) -> None:
+        for policy in policies:
+            require_methods("Chain", "policy", policy, "call", "stream", "call_blocking", "guard")
         if len(set(map(id, policies))) < len(policies):
             raise InvalidArgumentError("a chain has a policy inside itself; make a second one for the second place")
         self.policies = policies

@@ -35,9 +35,9 @@ class ChaosConfig:
     """What goes wrong, as shares of the attempts; together at most 1.
 
     Args:
-        errors: fail at once with `error()`.
-        hangs: never answer, until something cancels them.
-        delays: answer `delay_s` later.
+        errors: share that fails at once with `error()`, a ConnectionError unless given.
+        hangs: share that never answers, until something cancels it.
+        delays: share that is made `delay_s` seconds later.
         is_enabled: asked before each attempt, so that trouble can be switched on and off while running.
         seed: the same seed gives the same trouble to the same sequence of attempts.
     """

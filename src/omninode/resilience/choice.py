@@ -24,7 +24,7 @@ from omninode.resilience.circuit import CircuitBreakerConfig
 from omninode.resilience.classify import FAILURES, Classifier, classify, outcome_of
 from omninode.resilience.outcome import CallOutcome, PolicyStatistics
 from omninode.resilience.policy import Policy
-from omninode.resilience.ranges import require_share
+from omninode.resilience.ranges import require_kind, require_share
 from omninode.resilience.stack import Part
 from omninode.resilience.telling import Spell
 
@@ -55,6 +55,7 @@ class Target(Generic[V]):
 
     def __post_init__(self) -> None:
         require_share(f"target {self.name!r}", "weight", self.weight, high=1e6)
+        require_kind(f"target {self.name!r}", "policy", self.policy, Policy, type(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,9 @@ class Choice(Generic[V]):
     ) -> None:
         self.name = name
         self.targets = tuple(targets)
+        require_kind(f"choice {name!r}", "policy", policy, Policy, type(None))
+        for target in self.targets:
+            require_kind(f"choice {name!r}", "target", target, Target)
         self._clock = clock or SystemClock()
         self._classify = classify
         self.policy = policy or Policy(name, clock=clock, sink=sink)

@@ -32,14 +32,15 @@ class CircuitState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitBreakerConfig:
-    """How a breaker decides. The defaults are the document's.
+    """How a breaker decides. The defaults are the document's; `sequential` has the recommended ones.
 
     Args:
-        failure_threshold: so many failures in a row open it (unless `detector` is given).
-        timeout_seconds: the longest first break.
-        success_threshold: so many successful probes close it.
-        half_open_max_calls: probes under way at once.
-        break_growth: each opening without a calm stretch between makes the break so many times longer.
+        failure_threshold: so many failures in a row open it (unless `detector` is given); at least 1.
+        timeout_seconds: the longest first break, in seconds.
+        success_threshold: so many successful probes close it; at least 1.
+        half_open_max_calls: probes under way at once; at least 1.
+        break_growth: each opening without a calm stretch (50 successes) between makes the break so many times longer;
+            1 to 100.
         max_break_seconds: where that growth ends; None for 10 x `timeout_seconds`.
         jitter: the share by which a break may be shorter, at random, so that many breakers do not wake in step.
         probe_ramp: one more probe at once for each that succeeded: 1, 2, 3, instead of a fixed number.

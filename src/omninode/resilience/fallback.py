@@ -31,8 +31,8 @@ class FallbackStatistics:
 class Fallback:
     """Answers in place of a failed call with `func(error, *args, **kwargs)`, sync or async.
 
-    `label` is what the answer is called wherever it shows as degraded; the name of `func` unless given. `served` and
-    `failed` count.
+    `label` is what the answer is called wherever it shows as degraded; the name of `func` unless given. `classify` says
+    which errors are the caller's own and are raised. `served` and `failed` count.
     """
 
     # Any: the value stands in for that of a function whose type is only known where it is called.

@@ -34,9 +34,10 @@ class Hedge:
     """When a second attempt is made.
 
     Args:
-        quantile: once the first has run longer than this share of the latest successes.
-        budget: second attempts per call; besides, half a one per second is free, so that a quiet target has some.
-        min_samples: below so many successes nothing is known and nothing is hedged.
+        quantile: once the first has run longer than this share of the latest 300 successes; 0.5 to 0.999.
+        budget: second attempts per call, 0 to 1; besides, half a one per second is free, so that a quiet target has
+            some. At most ten are saved up.
+        min_samples: below so many successes nothing is known and nothing is hedged; at least 1.
     """
 
     quantile: float = 0.95

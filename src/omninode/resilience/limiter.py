@@ -50,7 +50,9 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Aimd:
-    """Additive increase, multiplicative decrease, the latter at most once per 0.3 s."""
+    """Additive increase, multiplicative decrease: one more per limit's worth of successes while at least half of it
+    is used, a fifth less after a throttled answer or a timeout, at most once per 0.3 s (Chiu and Jain, 1989).
+    """
 
     def after(self, learned: Learned, outcome: Outcome, *, sample_s: float, running: int, now: float) -> float:  # noqa: ARG002 - looks at no latency
         """See `LimitRule.after`."""
@@ -64,7 +66,11 @@ class Aimd:
 
 @dataclass(frozen=True, slots=True)
 class Gradient2:
-    """Shrinks while the latest latency is above 1.5 x the long-term one; the constants are Netflix's."""
+    """Shrinks while the latest latency is above 1.5 x the long-term one; after a throttled answer or a timeout as `Aimd`.
+
+    Method and constants are those of `Gradient2Limit` in Netflix's concurrency-limits. Where latency depends on what is
+    asked it shrinks for no reason; see `Adaptive.sample`.
+    """
 
     def after(self, learned: Learned, outcome: Outcome, *, sample_s: float, running: int, now: float) -> float:
         """See `LimitRule.after`."""
@@ -88,8 +94,13 @@ class Gradient2:
 class Adaptive:
     """The limit: where it starts, its bounds, its waiting line, and the rule that moves it.
 
-    `sample(value, took_s)` gives the time to judge a success by, such as the time to the first token or the time per
-    token; the whole time unless given.
+    Args:
+        start: calls at once in the beginning, within the bounds.
+        min_limit, max_limit: bounds, at least 1.
+        max_queue: callers that may wait; one more is refused with BulkheadFullError.
+        rule: `Aimd()` or `Gradient2()`.
+        sample: `sample(value, took_s)` gives the seconds to judge a success by, such as the time to the first token or
+            the time per token; the whole time unless given. One that raises teaches nothing.
     """
 
     start: int = 20

@@ -52,9 +52,11 @@ class Policy:
 
     Args:
         name: of the target; what its calls, its breaker and its errors are called in events and messages.
-        deadline_s: the time for everything, fallback excepted; the deadline of the scope holds as well.
-        attempt_timeout_s: the time of one attempt, fixed or learned; None for that of the deadline.
-        retry: None for one attempt.
+        deadline_s: seconds for everything, fallback excepted; the deadline of the scope holds as well. None for that
+            alone.
+        attempt_timeout_s: seconds for one attempt, or an `AdaptiveTimeout` to have them learned; None for what the
+            deadline leaves.
+        retry: when to try again; None for one attempt.
         breaker: its configuration, or a breaker to share.
         bulkhead: its configuration, or a bulkhead to share.
         fallback: `func(error, *args, **kwargs)`, sync or async, or a `Fallback`.
@@ -63,7 +65,10 @@ class Policy:
         throttle, rate, limit: send less to what accepts little, at most so much per second, as many at once as go well.
         soft_timeout: tell the breaker early of attempts that run unusually long.
         chaos: injected trouble, for tests and drills.
-        clock, sink: time, and where events go.
+        clock, sink: time, and where events go; the clock and the sink of parts that are shared stay theirs.
+
+    Raises InvalidArgumentError for settings out of range and for parts that need one that is missing (`park` and
+    `soft_timeout` need a breaker). The order of the parts is in the module; `then` makes another.
     """
 
     def __init__(  # noqa: PLR0913 - one argument per part; they do not travel together

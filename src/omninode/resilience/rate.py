@@ -26,7 +26,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """The limit: `per_second` calls (may be below 1), `burst` of them at once, after a wait of at most `max_wait_s`."""
+    """The limit, kept by the generic cell rate algorithm.
+
+    Args:
+        per_second: calls per second, 1e-6 to 1e6.
+        burst: calls at once after a quiet time, at least 1.
+        max_wait_s: seconds a call may wait for its turn; one that would wait longer, or beyond its deadline, is
+            refused at once with RateLimitedError.
+    """
 
     per_second: float
     burst: int = 1

@@ -24,14 +24,14 @@ class RetryConfig:
     Args:
         max_retries: further attempts after the first; 0 for none.
         base_delay: bound of the first wait, in seconds.
-        max_delay: bound of any drawn wait.
-        backoff_multiplier: each wait's bound is so many times the one before.
+        max_delay: bound of any drawn wait, in seconds.
+        backoff_multiplier: each wait's bound is so many times the one before; 1 to 1000.
         jitter: draw the wait evenly between zero and its bound; False waits the whole bound. "decorrelated" draws
             between `base_delay` and three times the wait before, up to `max_delay`, which spreads callers further
             (AWS Architecture Blog, "Exponential Backoff And Jitter").
-        max_retry_after: the longest Retry-After waited for; one that asks for more fails the call now, because
+        max_retry_after: the longest Retry-After waited for, in seconds; one that asks for more fails the call now, because
             coming back sooner than asked would only be refused again.
-        deadline_s: the time for all attempts and waits together, besides the deadline of the scope.
+        deadline_s: seconds for all attempts and waits together, besides the deadline of the scope.
         budget: limits retries to what successes have paid for; None for no such limit.
         retry_on: whether an error is worth another attempt, instead of its class and status.
         classify: what an error says about the other side.

@@ -30,7 +30,11 @@ T = TypeVar("T")
 class SoftTimeout:
     """After `times` x the `quantile` of the latest 300 successes, and never before `at_least_s`.
 
-    Below `min_samples` successes nothing is known and nothing is reported early.
+    Args:
+        times: 1 to 1000.
+        quantile: 0.5 to 0.999.
+        min_samples: successes, at least 1; below that nothing is known and nothing is reported early.
+        at_least_s: seconds.
     """
 
     times: float = 4.0

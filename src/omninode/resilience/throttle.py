@@ -28,9 +28,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttle:
-    """When to refuse: `factor` is K above, `most` the highest probability, `seconds` the window.
+    """When to refuse, with RateLimitedError.
 
-    The window must be longer than the longest call, or an outage is forgotten before it is noticed.
+    Args:
+        factor: K above, 1 to 100; at 2 nothing is refused while at least half of the calls are accepted.
+        most: the highest probability, 0 to 0.99; what is left over finds out that the target is back.
+        seconds: the window. It must be longer than the longest call, or an outage is forgotten before it is noticed.
     """
 
     factor: float = 2.0

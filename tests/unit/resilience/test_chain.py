@@ -165,6 +165,12 @@ def test_a_chain_explains_its_order_and_who_owns_the_retries():
     assert lines[-1] == "  (one attempt here: 'calls' owns the retries)"
 
 
+@pytest.mark.parametrize("wrong", [None, "p", Policy, RetryConfig()])
+def test_what_is_no_policy_cannot_be_inside_one(wrong):
+    with pytest.raises(InvalidArgumentError, match="Chain: policy"):
+        Policy("p").then(wrong)
+
+
 def test_a_policy_cannot_be_inside_itself():
     policy = Policy("p")
     with pytest.raises(InvalidArgumentError, match="inside itself"):

@@ -303,5 +303,10 @@ def test_targets_that_share_what_is_to_be_their_own_are_refused():
             Choice("c", targets)
     with pytest.raises(InvalidArgumentError, match="of its own"):
         Choice("c", [Target("a", value=1, policy=policy)], policy=policy)
+    for wrong in ("eu", policy, Target):
+        with pytest.raises(InvalidArgumentError, match="target"):
+            Choice("c", [wrong])
+    with pytest.raises(InvalidArgumentError, match="policy"):
+        Target("a", value=1, policy=CircuitBreakerConfig())
     with pytest.raises(InvalidArgumentError, match="weight"):
         Target("a", value=1, weight=-1.0)
