@@ -9,8 +9,9 @@ used, so `import omninode` costs next to nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from omninode.core.lazy import finder
 
 if TYPE_CHECKING:
     from omninode.analytics.agents import AgentAnalytics, get_agent_recommendations, track_agent_performance
@@ -61,7 +62,7 @@ _HOMES = {
     "execute_with_retry": "resilience.retry",
     "RetryConfig": "resilience.schedule",
     "Runtime": "runtime.runtime",
-    "open": "runtime.runtime.open_runtime",
+    "open": "runtime.runtime:open_runtime",
     "Settings": "runtime.settings",
     "load_settings": "runtime.settings",
     "Database": "storage.database",
@@ -106,15 +107,7 @@ __all__ = [
 ]
 
 
-# Any: a public name is a class or a function.
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'omninode' has no attribute {name!r}")
-    module, _, other_name = home.partition(".open_")
-    found = getattr(import_module(f"omninode.{module}"), f"open_{other_name}" if other_name else name)
-    globals()[name] = found
-    return found
+__getattr__ = finder(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

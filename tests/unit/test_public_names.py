@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 
 import omninode
+from omninode import resilience
 
 pytestmark = pytest.mark.unit
 
@@ -73,3 +75,35 @@ def test_using_one_part_does_not_load_the_web_and_the_command_line(part: str) ->
     )
     ended = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=30)
     assert ended.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", resilience.__all__)
+def test_every_name_of_the_resilience_room_can_be_imported_from_it(name: str) -> None:
+    found = getattr(resilience, name)
+    assert getattr(import_module(found.__module__), found.__name__) is found
+    assert found.__module__ == f"omninode.resilience.{resilience._HOMES.get(name, 'classify')}"
+
+
+def test_no_lazy_name_is_also_that_of_a_module() -> None:
+    """The module, once it is imported, would take the place of the name."""
+    for package in (omninode, resilience):
+        modules = {entry.name for entry in iter_modules(package.__path__)}
+        assert not modules & set(package._HOMES)
+
+
+# Runs in a fresh interpreter, as above.
+_POLICY_PROBE = """
+import sys
+from omninode.resilience import BudgetConfig, CircuitBreakerConfig, Policy, RetryConfig
+Policy("p", deadline_s=1.0, retry=RetryConfig(budget=BudgetConfig()), breaker=CircuitBreakerConfig())
+rare = ("blocking", "chaos", "hedge", "limiter", "parking", "peers", "rates", "registry", "state", "streaming")
+found = [name for name in rare if f"omninode.resilience.{name}" in sys.modules]
+print(found, [name for name in ("email.utils", "aiohttp", "asyncpg", "pydantic") if name in sys.modules])
+"""
+
+
+def test_a_policy_loads_what_it_is_made_of_and_no_more() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _POLICY_PROBE], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert ended.stdout.strip() == "[] []"

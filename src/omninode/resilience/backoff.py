@@ -10,7 +10,6 @@ import math
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 __all__ = ["asked_wait_s", "backoff_bound_s", "draw_wait_s", "parse_retry_after"]
 
@@ -59,6 +58,8 @@ def parse_retry_after(text: str, *, now: datetime | None = None) -> float | None
         return _usable(float(text))
     except ValueError:
         pass
+    from email.utils import parsedate_to_datetime  # here because it brings half the mail package, for a rare form
+
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

@@ -5,32 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink, shielded
 from omninode.resilience.adaptive import AdaptiveAttempts, AdaptiveTimeout
-from omninode.resilience.blocking import Blocking
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
-from omninode.resilience.chaos import ChaosConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
 from omninode.resilience.explain import breaker_line, bulkhead_line, explained, fallback_line, retry_line
 from omninode.resilience.fallback import Fallback
-from omninode.resilience.hedge import Hedge
-from omninode.resilience.limiter import Adaptive
 from omninode.resilience.outcome import PolicyStatistics, Tally
-from omninode.resilience.parking import Park
 from omninode.resilience.ranges import require_callable, require_kind, require_methods, require_seconds
-from omninode.resilience.rate import Rate
 from omninode.resilience.retry import RetryManager
 from omninode.resilience.schedule import RetryConfig
-from omninode.resilience.soft import SoftTimeout
 from omninode.resilience.stack import Extras, Stack
-from omninode.resilience.streaming import Streaming
-from omninode.resilience.throttle import Throttle
 from omninode.resilience.timeout import AttemptTimeout
+
+if TYPE_CHECKING:
+    from omninode.resilience.blocking import Blocking
+    from omninode.resilience.streaming import Streaming
 
 __all__ = ["Composition", "Settings", "composed"]
 
@@ -40,15 +35,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "retry": (RetryConfig,),
     "breaker": (CircuitBreakerConfig, CircuitBreaker, type(None)),
     "bulkhead": (BulkheadConfig, Bulkhead, type(None)),
-}
-_EXTRAS: dict[str, type] = {
-    "park": Park,
-    "hedge": Hedge,
-    "throttle": Throttle,
-    "rate": Rate,
-    "limit": Adaptive,
-    "soft_timeout": SoftTimeout,
-    "chaos": ChaosConfig,
 }
 
 
@@ -78,13 +64,32 @@ class Settings:
             require_seconds(owner, "deadline_s", self.deadline_s)
         for name, kinds in _KINDS.items():
             require_kind(owner, name, getattr(self, name), *kinds)
-        for name, kind in _EXTRAS.items():
-            require_kind(owner, name, getattr(self.extras, name), kind, type(None))
+        if not self.extras.is_empty:
+            _require_extras(owner, self.extras)
         if self.fallback is not None and not isinstance(self.fallback, Fallback):
             require_callable(owner, "fallback", self.fallback)
         require_methods(owner, "clock", self.clock, "monotonic", "now", "sleep")
         if self.sink is not None:
             require_methods(owner, "sink", self.sink, "emit")
+
+
+def _require_extras(owner: str, extras: Extras) -> None:
+    # Here because they are loaded for those who have one, see `Stack`.
+    from omninode.resilience.chaos import ChaosConfig
+    from omninode.resilience.hedge import Hedge
+    from omninode.resilience.limiter import Adaptive
+    from omninode.resilience.parking import Park
+    from omninode.resilience.rate import Rate
+    from omninode.resilience.soft import SoftTimeout
+    from omninode.resilience.throttle import Throttle
+
+    require_kind(owner, "park", extras.park, Park, type(None))
+    require_kind(owner, "hedge", extras.hedge, Hedge, type(None))
+    require_kind(owner, "throttle", extras.throttle, Throttle, type(None))
+    require_kind(owner, "rate", extras.rate, Rate, type(None))
+    require_kind(owner, "limit", extras.limit, Adaptive, type(None))
+    require_kind(owner, "soft_timeout", extras.soft_timeout, SoftTimeout, type(None))
+    require_kind(owner, "chaos", extras.chaos, ChaosConfig, type(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,8 @@ class Composition:
                 f"policy {self.name!r} has parts that need an event loop, and {func!r} is a plain function; "
                 "write `async def`, or use a policy of fallback, deadline, retry and breaker alone"
             )
+        from omninode.resilience.blocking import Blocking
+
         return Blocking(
             name=self.name,
             manager=self.retry,
@@ -143,6 +150,8 @@ class Composition:
                 f"policy {self.name!r} has a hedge, a limit, a soft or adaptive timeout or a fallback, which a stream such as "
                 f"{func!r} cannot have; use a policy without"
             )
+        from omninode.resilience.streaming import Streaming
+
         return Streaming(
             name=self.name,
             manager=self.retry,

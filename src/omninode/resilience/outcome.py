@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from omninode.resilience.bulkhead import BulkheadStatistics
-from omninode.resilience.chaos import ChaosStatistics
 from omninode.resilience.circuit import BreakerStatistics
 from omninode.resilience.fallback import FallbackStatistics
-from omninode.resilience.hedge import HedgeStatistics
-from omninode.resilience.limiter import LimitStatistics
-from omninode.resilience.parking import ParkingStatistics
-from omninode.resilience.rate import RateStatistics
 from omninode.resilience.retry import RetryStatistics
-from omninode.resilience.soft import SoftTimeoutStatistics
-from omninode.resilience.throttle import ThrottleStatistics
 from omninode.resilience.timeout import TimeoutStatistics
+
+if TYPE_CHECKING:
+    from omninode.resilience.chaos import ChaosStatistics
+    from omninode.resilience.hedge import HedgeStatistics
+    from omninode.resilience.limiter import LimitStatistics
+    from omninode.resilience.parking import ParkingStatistics
+    from omninode.resilience.rate import RateStatistics
+    from omninode.resilience.soft import SoftTimeoutStatistics
+    from omninode.resilience.throttle import ThrottleStatistics
 
 __all__ = ["CallOutcome", "PolicyStatistics", "Tally"]
 

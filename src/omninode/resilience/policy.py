@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
@@ -22,22 +22,24 @@ from omninode.resilience.adaptive import AdaptiveTimeout
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
 from omninode.resilience.chain import Chain
-from omninode.resilience.chaos import ChaosConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
 from omninode.resilience.composition import Settings, composed
 from omninode.resilience.decorator import awaited, blocking, kind_of, streamed
 from omninode.resilience.fallback import Fallback
 from omninode.resilience.frame import Frame, Parts, Unfinished, compiled
 from omninode.resilience.guard import permitted
-from omninode.resilience.hedge import Hedge
-from omninode.resilience.limiter import Adaptive
 from omninode.resilience.outcome import CallOutcome, PolicyStatistics
-from omninode.resilience.parking import Park
-from omninode.resilience.rate import Rate
 from omninode.resilience.schedule import CallRecord, RetryConfig
-from omninode.resilience.soft import SoftTimeout
 from omninode.resilience.stack import Extras, Part, configured
-from omninode.resilience.throttle import Throttle
+
+if TYPE_CHECKING:
+    from omninode.resilience.chaos import ChaosConfig
+    from omninode.resilience.hedge import Hedge
+    from omninode.resilience.limiter import Adaptive
+    from omninode.resilience.parking import Park
+    from omninode.resilience.rate import Rate
+    from omninode.resilience.soft import SoftTimeout
+    from omninode.resilience.throttle import Throttle
 
 __all__ = ["CallOutcome", "Policy", "PolicyStatistics"]
 

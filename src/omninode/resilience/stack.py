@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from omninode.core.clock import Clock
 from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink
 from omninode.resilience.breaker import CircuitBreaker
-from omninode.resilience.chaos import Chaos, ChaosConfig
 from omninode.resilience.classify import Classifier
-from omninode.resilience.hedge import Hedge, Hedging
-from omninode.resilience.limiter import Adaptive, AdaptiveLimit
-from omninode.resilience.parking import Park, Parking
-from omninode.resilience.rate import Rate, RateLimit
-from omninode.resilience.soft import SoftlyTimed, SoftTimeout
-from omninode.resilience.throttle import Throttle, Throttling
 from omninode.resilience.timeout import AttemptTimeout
+
+if TYPE_CHECKING:
+    from omninode.resilience.chaos import Chaos, ChaosConfig
+    from omninode.resilience.hedge import Hedge, Hedging
+    from omninode.resilience.limiter import Adaptive, AdaptiveLimit
+    from omninode.resilience.parking import Park, Parking
+    from omninode.resilience.rate import Rate, RateLimit
+    from omninode.resilience.soft import SoftlyTimed, SoftTimeout
+    from omninode.resilience.throttle import Throttle, Throttling
 
 __all__ = ["Extras", "Part", "Stack", "configured"]
 
@@ -75,6 +77,28 @@ class Stack:
                 raise InvalidArgumentError(f"policy {name!r}: {part} works on a breaker and there is none; add one")
         self.extras = extras
         self._breaker, self._timeout = breaker, timeout
+        self.parking: Parking | None = None
+        self.hedging: Hedging | None = None
+        self.throttling: Throttling | None = None
+        self.rate: RateLimit | None = None
+        self.limit: AdaptiveLimit | None = None
+        self.soft: SoftlyTimed | None = None
+        self.chaos: Chaos | None = None
+        if not extras.is_empty:
+            self._make(name, clock=clock, sink=sink, classify=classify)
+
+    def _make(self, name: str, *, clock: Clock, sink: EventSink | None, classify: Classifier) -> None:
+        """Make the parts that are configured."""
+        # Here because most policies have none of them, and they would be a third of what `Policy` loads.
+        from omninode.resilience.chaos import Chaos
+        from omninode.resilience.hedge import Hedging
+        from omninode.resilience.limiter import AdaptiveLimit
+        from omninode.resilience.parking import Parking
+        from omninode.resilience.rate import RateLimit
+        from omninode.resilience.soft import SoftlyTimed
+        from omninode.resilience.throttle import Throttling
+
+        extras, breaker = self.extras, self._breaker
         self.parking = _made(extras.park, lambda it: Parking(name, it, clock=clock, sink=sink, classify=classify))
         self.hedging = _made(extras.hedge, lambda it: Hedging(name, it, clock=clock, sink=sink, classify=classify))
         self.throttling = _made(
@@ -82,7 +106,6 @@ class Stack:
         )
         self.rate = _made(extras.rate, lambda it: RateLimit(name, it, clock=clock, sink=sink))
         self.limit = _made(extras.limit, lambda it: AdaptiveLimit(name, it, clock=clock, sink=sink, classify=classify))
-        self.soft = None
         if breaker is not None and extras.soft_timeout is not None:
             self.soft = SoftlyTimed(extras.soft_timeout, breaker, clock=clock, sink=sink)
         self.chaos = _made(extras.chaos, lambda it: Chaos(it, name=name, clock=clock, sink=sink))

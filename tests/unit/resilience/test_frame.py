@@ -49,7 +49,7 @@ class Script:
 
     async def __call__(self, value="v"):
         scope = current.scope()
-        self.seen.append((scope.retry_owner, scope.deadline and round(scope.deadline.remaining())))
+        self.seen.append((scope.retry_owner, scope.deadline and round(scope.deadline.remaining(), -1)))
         await asyncio.sleep(0)
         end = next(self.ends)
         if isinstance(end, BaseException):
