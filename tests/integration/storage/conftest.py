@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +16,18 @@ from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.migrate import migrate
 
-_OLDER = Path("/usr/lib/postgresql/15/bin")
+# What a server of the user's own must do as the embedded one does it: these run on both.
+_ON_BOTH = {
+    *("test_activity", "test_batch", "test_batch_calls", "test_batch_types", "test_database", "test_flusher"),
+    *("test_migrate", "test_news", "test_partitions", "test_pool", "test_retention", "test_state"),
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of `_ON_BOTH` on the embedded server, and on an older one where there is one."""
+    if metafunc.module.__name__.rpartition(".")[2] in _ON_BOTH and "database_url" in metafunc.fixturenames:
+        servers = {"embedded": "embedded", "older_server": "postgres15"}
+        metafunc.parametrize("database_url", servers, ids=servers.values(), indirect=True, scope="module")
 
 
 @pytest.fixture
@@ -47,35 +56,6 @@ async def empty(database: Database) -> AsyncIterator[Database]:
         yield opened
     await connection.execute("DROP DATABASE empty_one WITH (FORCE)")
     await connection.close()
-
-
-@pytest.fixture(scope="session")
-def older_server() -> Iterator[ConnectionConfig]:
-    """A PostgreSQL 15, as Debian 12 ships it; skips where there is none."""
-    if not _OLDER.is_dir():
-        pytest.skip("there is no PostgreSQL 15 here")
-    # Below /tmp itself: the path of a Unix socket is short.
-    folder = Path(tempfile.mkdtemp(prefix="omn15-", dir="/tmp"))
-    folder.chmod(0o777)
-    # Postgres refuses to run as root.
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-
-    def run(*words: str) -> None:
-        subprocess.run([*user, *words], check=True, capture_output=True, cwd="/tmp", timeout=120)
-
-    try:
-        run(str(_OLDER / "initdb"), "-D", f"{folder}/db", "-A", "trust", "-U", "postgres", "--no-sync")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        run(str(_OLDER / "pg_ctl"), "-D", f"{folder}/db", "-w", "-o", options, "-l", f"{folder}/log", "start")
-        yield ConnectionConfig(host=str(folder), user="postgres", database="postgres")
-    finally:
-        subprocess.run(
-            [*user, str(_OLDER / "pg_ctl"), "-D", f"{folder}/db", "-m", "immediate", "stop"],
-            check=False,
-            capture_output=True,
-            cwd="/tmp",
-        )
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -395,7 +395,10 @@ async def test_query_report_names_full_scans_and_refreshes_statistics(tables: Da
     async with tables.acquire() as session:
         await session.driver.execute(
             "INSERT INTO error_events (id, ts, fingerprint, error_class, message, retryable, place)"
-            " SELECT uuidv7(), now() + n * interval '1 s', 'f', 'E', 'm', false, 'p' FROM generate_series(1, 12000) n"
+            # A version 7 UUID of now; only newer servers make one.
+            " SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0') || '7000' || '8'"
+            "   || lpad(n::text, 15, '0'))::uuid, now() + n * interval '1 s', 'f', 'E', 'm', false, 'p'"
+            " FROM generate_series(1, 12000) n"
         )
         await session.driver.execute("SELECT pg_stat_force_next_flush()")
     tables.queries._files["storage_test"] = {"errors_of_place": "SELECT id FROM error_events WHERE place = $1"}

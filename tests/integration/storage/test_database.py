@@ -187,8 +187,10 @@ async def test_a_login_the_server_refuses_names_the_setting(locked: ConnectionCo
 
 
 @pytest.mark.fault
-async def test_a_server_that_is_full_is_unavailable_not_misconfigured(locked: ConnectionConfig) -> None:
-    async with Database.open(replace(locked, user="omninode")) as database, database.acquire() as session:
+async def test_a_server_that_is_full_is_unavailable_not_misconfigured(
+    locked: ConnectionConfig, database: Database
+) -> None:
+    async with database.acquire() as session:
         await session.driver.execute("ALTER ROLE locked CONNECTION LIMIT 0")
     with pytest.raises(DatabaseUnavailableError):
         await connect(locked)
