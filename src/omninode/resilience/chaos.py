@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ __all__ = ["Chaos", "ChaosConfig", "ChaosStatistics"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _LONG_S = 86_400.0
 
@@ -38,7 +41,8 @@ class ChaosConfig:
         errors: share that fails at once with `error()`, a ConnectionError unless given.
         hangs: share that never answers, until something cancels it.
         delays: share that is made `delay_s` seconds later.
-        is_enabled: asked before each attempt, so that trouble can be switched on and off while running.
+        is_enabled: asked before each attempt, so that trouble can be switched on and off while running; one that
+            raises makes none, and is logged once.
         seed: the same seed gives the same trouble to the same sequence of attempts.
     """
 
@@ -86,17 +90,27 @@ class Chaos:
         self._clock = clock or SystemClock()
         self._random = random.Random(config.seed)  # noqa: S311 - repeatable on purpose
         self._spell = Spell(sink, self._clock, metric="chaos_count", name=name, part="chaos")
+        self._is_broken = False
         self._attempts = self._errors = self._hangs = self._delays = 0
 
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `func(*args, **kwargs)` returns, unless trouble was drawn for it."""
-        if self.config.is_enabled():
+        if self._is_enabled():
             await self._trouble()
         return await called(func, *args, **kwargs)
 
     def statistics(self) -> ChaosStatistics:
         """What it has done so far."""
         return ChaosStatistics(attempts=self._attempts, errors=self._errors, hangs=self._hangs, delays=self._delays)
+
+    def _is_enabled(self) -> bool:
+        try:
+            return self.config.is_enabled()
+        except Exception as error:  # noqa: BLE001 - border: user-supplied callback; a broken switch makes no trouble
+            if not self._is_broken:
+                _log.warning("the switch of a chaos part failed with %r; no trouble is made while it does", error)
+            self._is_broken = True
+            return False
 
     async def _trouble(self) -> None:
         config = self.config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 
 import pytest
@@ -310,3 +311,41 @@ def test_targets_that_share_what_is_to_be_their_own_are_refused():
         Target("a", value=1, policy=CircuitBreakerConfig())
     with pytest.raises(InvalidArgumentError, match="weight"):
         Target("a", value=1, weight=-1.0)
+
+
+@pytest.mark.parametrize("trouble", ["hang", "error"])
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_with_a_healthy_alternate_no_caller_sees_an_outage(trouble, seed):
+    """Two targets, 50 calls a second; one is down from the 10th to the 30th second."""
+
+    async def main(clock):
+        rng, began = random.Random(seed), clock.monotonic()
+        took: dict[bool, list[float]] = {False: [], True: []}
+        failed = []
+
+        def is_outage():
+            return 10.0 <= clock.monotonic() - began < 30.0
+
+        async def fetch(address):
+            if address == "a" and is_outage():
+                await asyncio.sleep(3600.0 if trouble == "hang" else 0.02)
+                raise ConnectionError("down")
+            await asyncio.sleep(rng.lognormvariate(-2.5, 0.5))
+
+        async def one(choice):
+            in_outage, start = is_outage(), clock.monotonic()
+            outcome = await choice.outcome(fetch)
+            took[in_outage].append(clock.monotonic() - start)
+            failed.extend([outcome.error] if outcome.error else [])
+
+        outer = Policy("c", deadline_s=15.0, retry=RetryConfig(), hedge=Hedge(), clock=clock)
+        choice = Choice("c", [Target(name, value=name) for name in "ab"], policy=outer, clock=clock, seed=seed)
+        async with asyncio.TaskGroup() as calls:
+            while clock.monotonic() - began < 35.0:
+                calls.create_task(one(choice))
+                await asyncio.sleep(rng.expovariate(50.0))
+        return failed, [sorted(times)[int(0.99 * len(times))] for times in took.values()]
+
+    failed, (healthy_s, outage_s) = run_virtual(main)
+    assert failed == []
+    assert outage_s <= 2 * healthy_s

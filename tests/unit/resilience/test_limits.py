@@ -256,6 +256,14 @@ async def test_chaos_hangs_until_the_attempt_times_out_and_can_be_switched_off()
     assert await policy.call(answer) == "answer"
 
 
+async def test_a_switch_of_chaos_that_fails_makes_no_trouble_and_is_logged_once(caplog):
+    policy = Policy("p", chaos=ChaosConfig(errors=1.0, is_enabled=lambda: {}["drill"]))
+    for _ in range(3):
+        assert await policy.call(answer) == "answer"
+    assert [record.message.startswith("the switch of a chaos part failed") for record in caplog.records] == [True]
+    assert policy.statistics().chaos.attempts == 0
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
