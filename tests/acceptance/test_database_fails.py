@@ -224,5 +224,6 @@ def test_the_server_can_be_started_and_stopped_by_hand(bare):
 
     assert (status.code, migrated.code, stopped.code, again.code) == (0, 0, 0, 0)
     assert "schema     version" in status.out
+    assert "sharing    0 open processes" in status.out
     assert "nothing to do" in migrated.out
     assert "is stopped" in stopped.out

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 @commands.command()
 def status() -> None:
-    """Say which database is used, whether it answers, its size and schema version."""
+    """Say which database is used, whether it answers, its size, schema version, and who shares breakers through it."""
     from omninode.cli.loop import run_async
 
     run_async(_status())
@@ -90,6 +90,7 @@ async def _status() -> None:
         for row in await database.fetch("schema.status"):
             typer.echo(f"server     {row['server']}, {row['size']}, {row['connections']} connections")
             typer.echo(f"schema     version {row['version']}")
+            typer.echo(f"sharing    {row['sharing']} open processes hear of each other's breakers")
 
 
 async def _activity() -> None:

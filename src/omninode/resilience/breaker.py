@@ -309,7 +309,11 @@ class CircuitBreaker:
         length = self.config.longest_break_s(self._openings_in_a_row)
         length *= 1.0 - self.config.jitter * self._random.random()
         now = self._clock.monotonic()
-        self._break = Break(opened_at=self._clock.now(), began=now, until=now + length, reason=reason)
+        # What began on the word of others stays second hand until it closes, however often a probe fails.
+        is_echo = self._break.is_second_hand if self._break else self.detector.is_sensitised
+        self._break = Break(
+            opened_at=self._clock.now(), began=now, until=now + length, reason=reason, is_second_hand=is_echo
+        )
         self._enter(CircuitState.OPEN, reason)
 
     def _enter(self, state: CircuitState, reason: str) -> None:
@@ -361,6 +365,7 @@ class CircuitBreaker:
             reopen_at=now + timedelta(seconds=wait or 0.0) if is_timed else None,
             reason=pause.reason if pause else "",
             updated_at=now,
+            is_second_hand=pause is not None and pause.is_second_hand,
         )
 
     def restore(self, snapshot: BreakerSnapshot) -> None:

@@ -119,6 +119,8 @@ class Break:
     began: float
     until: float
     reason: str
+    is_second_hand: bool = False
+    """See `BreakerSnapshot.is_second_hand`."""
 
     def left_s(self, now: float) -> float:
         """Seconds left of it; none when the clock has gone back to before it, or that would make it longer."""

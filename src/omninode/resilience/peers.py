@@ -1,8 +1,9 @@
 """What the breakers of other processes say, and what it does to those of this one.
 
-A peer is another process with the same database. When a breaker opens there, the one of that name here needs about
-half the evidence to open too, for a while; it never opens by that alone, because a peer may be cut off where we are not,
-and one mistaken process would stop them all. `Peers` judges the news, `PeerListener` keeps a task that waits for them.
+A peer is another process with the same database. When a breaker opens there, the one of that name here needs less
+evidence to open too, for a while; it never opens by that alone, because a peer may be cut off where we are not, and one
+mistaken process would stop them all. What opens here on the word of a peer is not told on, or processes that share a
+half-broken target would keep each other's breakers open. `Peers` judges the news, `PeerListener` keeps a task that waits for them.
 """
 
 from __future__ import annotations

@@ -133,6 +133,10 @@ class _Share:
     def sensitise(self, lasts_s: float) -> None:
         self._sensitivity.set(lasts_s)
 
+    @property
+    def is_sensitised(self) -> bool:
+        return self._sensitivity.is_on
+
     def reset(self) -> None:
         self._window.clear()
         self._sensitivity.set(0.0)
@@ -166,6 +170,10 @@ class _Any:
     def sensitise(self, lasts_s: float) -> None:
         for part in self._parts:
             part.sensitise(lasts_s)
+
+    @property
+    def is_sensitised(self) -> bool:
+        return any(part.is_sensitised for part in self._parts)
 
     def reset(self) -> None:
         for part in self._parts:

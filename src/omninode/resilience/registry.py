@@ -84,7 +84,7 @@ class BreakerRegistry:
                 self._restorable[snapshot.name] = snapshot
 
     def sensitise(self, name: str, *, lasts_s: float) -> bool:
-        """Let the breaker called `name` open on about half the evidence for `lasts_s` seconds; 0 ends that.
+        """Let the breaker called `name` open on less evidence for `lasts_s` seconds; 0 ends that.
 
         For when it is open in another process. Nothing opens by this alone. One that is open or half open here is
         left alone, because it finds out for itself; one that does not exist yet is told when it is made.

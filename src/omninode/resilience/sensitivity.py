@@ -10,26 +10,25 @@ __all__ = ["Sensitivity"]
 class Sensitivity:
     """Off until it is set, on for the time it is set for; every detector has one."""
 
-    __slots__ = ("_clock", "_until")
+    __slots__ = ("_clock", "_span")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._until: float | None = None
+        self._span: tuple[float, float] | None = None
 
     @property
     def is_on(self) -> bool:
-        """Whether half the evidence is enough now."""
-        if self._until is None:
-            return False
-        if self._clock.monotonic() >= self._until:
-            self._until = None
-        return self._until is not None
+        """Whether less evidence is enough now."""
+        # Read once: a plain function may ask from a thread of its own.
+        span = self._span
+        return span is not None and span[0] <= self._clock.monotonic() < span[1]
 
     @property
     def note(self) -> str:
         """What to add to the reason for tripping."""
-        return " (half is enough: it is open in another process)" if self.is_on else ""
+        return " (enough while it is open in another process)" if self.is_on else ""
 
     def set(self, lasts_s: float) -> None:
         """On for `lasts_s` seconds from now; off when that is not positive."""
-        self._until = self._clock.monotonic() + lasts_s if lasts_s > 0 else None
+        now = self._clock.monotonic()
+        self._span = (now, now + lasts_s) if lasts_s > 0 else None

@@ -25,6 +25,10 @@ class BreakerSnapshot:
     reopen_at: datetime | None
     reason: str
     updated_at: datetime
+    is_second_hand: bool = False
+    """Whether it opened on less evidence because it was open elsewhere. It is no news to others then: processes that
+    repeat to each other what they heard would keep each other's breakers open. A restart does not take it up either.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,7 @@ class StateKeeper:
         self._saved: dict[tuple[str, str], Hashable] = {}
         self._told: dict[str, tuple[CircuitState, int]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
         self._restored = self._flushes = self._written = self._failures = self._failures_in_a_row = 0
         self._last_error: str | None = None
 
@@ -109,15 +110,21 @@ class StateKeeper:
             manager.restore([snapshot])
 
     async def open(self) -> None:
-        """Take up the stored state, waiting at most `timeout_s`, and begin to write. Never raises for the store."""
-        if self._task is not None:
+        """Take up the stored state, waiting at most `timeout_s`, and begin to write. Never raises for the store.
+
+        One that is closed stays so: a database that comes back while all is being closed finds nobody.
+        """
+        if self._task is not None or self._is_closed:
             return
         await self._restore()
+        if self._is_closed:
+            return
         # An empty context: the run, the deadline and the retry owner of whoever opens us are not those of the writes.
         self._task = asyncio.create_task(self._keep(), name="omninode state keeper", context=Context())
 
     async def close(self) -> None:
         """Write what changed since the last time, waiting at most `timeout_s`, and stop."""
+        self._is_closed = True
         task, self._task = self._task, None
         if task is None:
             return

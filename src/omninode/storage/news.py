@@ -110,8 +110,12 @@ class DatabaseNews:
 
 
 def news_of(snapshot: BreakerSnapshot, *, sender: str) -> PeerNews | None:
-    """What `snapshot` says to other processes: nothing when it was isolated, which is a decision for this process."""
-    if snapshot.state is CircuitState.OPEN and snapshot.reopen_at is None:
+    """What `snapshot` says to other processes.
+
+    Nothing when it was isolated, which is a decision for this process, and nothing when it says what it heard itself.
+    """
+    is_isolated = snapshot.state is CircuitState.OPEN and snapshot.reopen_at is None
+    if is_isolated or snapshot.is_second_hand:
         return None
     left_s = (snapshot.reopen_at - snapshot.updated_at).total_seconds() if snapshot.reopen_at else 0.0
     return PeerNews(

@@ -93,7 +93,7 @@ class DatabaseStateStore:
                 [entry.reopen_at for entry in breakers],
                 [entry.reason for entry in breakers],
                 [entry.updated_at for entry in breakers],
-                self.sender,
+                [None if entry.is_second_hand else self.sender for entry in breakers],
             )
 
     async def _save_retries(self, session: Session, retries: Sequence[RetrySnapshot]) -> None:

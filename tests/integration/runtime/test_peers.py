@@ -160,6 +160,7 @@ async def test_when_a_target_dies_for_one_process_another_needs_fewer_failures_a
     breaker = node.breakers.get("payments", CONFIG)
     assert await peer.asked(f"call 6 {dead_port}") == "open 6"
     await until(lambda: node.peers.statistics().sensitised == 1)
+    assert (await node.database.fetchrow("schema.status"))["sharing"] == 2
 
     # The peer may be cut off where we are not: it stays closed for as long as nothing fails here.
     for _ in range(50):

@@ -133,6 +133,19 @@ async def test_what_is_isolated_by_hand_is_no_news(database: Database) -> None:
         assert listening.names() == [("marker", OPEN, 1)]
 
 
+async def test_what_was_heard_from_others_is_not_told_on_nor_taken_up_after_a_restart(database: Database) -> None:
+    mine = DatabaseStateStore(database)
+    async with Listening(DatabaseNews(database, sender=UUID(int=0))) as listening:
+        await tell(mine, replace(snapshot(name="echo"), is_second_hand=True), snapshot(name="marker"))
+        await until(lambda: listening.heard)
+        assert listening.names() == [("marker", OPEN, 1)]
+    async with Listening(DatabaseNews(database, sender=UUID(int=0))) as listening:
+        assert listening.names() == [("marker", OPEN, 1)]
+    assert [entry.name for entry in (await DatabaseStateStore(database).load()).breakers] == ["marker"]
+    await tell(mine, snapshot(CLOSED, name="echo", generation=2))
+    assert [entry.name for entry in (await DatabaseStateStore(database).load()).breakers] == ["echo", "marker"]
+
+
 async def test_more_than_one_payload_carries_is_told_too(database: Database) -> None:
     other = DatabaseStateStore(database)
     entries = [snapshot(name=f"target-{number:04}-{'n' * 50}") for number in range(300)]

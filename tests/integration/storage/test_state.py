@@ -97,6 +97,8 @@ async def test_a_break_of_another_process_is_not_hidden_by_those_that_are_closed
     await mine.save([open_for(60.0, name="long"), open_for(None, name="isolated"), open_for(-0.001, name="over")], [])
     await other.save([closed("isolated"), closed("long"), closed("over")], [])
     assert await kept_states(database) == {"isolated": OPEN, "long": OPEN, "over": CLOSED}
+    await other.save([replace(open_for(20.0, name="long"), is_second_hand=True)], [])
+    assert await kept_states(database) == {"isolated": OPEN, "long": OPEN, "over": CLOSED}
     await other.save([replace(open_for(20.0, name="long"), failures=9)], [])
     await other.save([closed("long")], [])
     await mine.save([closed("isolated")], [])

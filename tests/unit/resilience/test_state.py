@@ -26,6 +26,7 @@ class Memory:
         self.is_dead = False
 
     async def load(self):
+        await asyncio.sleep(0)
         self.check()
         return StoredState(breakers=tuple(self.breakers.values()), retries=tuple(self.retries.values()))
 
@@ -220,3 +221,16 @@ async def test_two_managers_of_one_name_are_refused(clock):
     keeper.watch(RetryManager(name="r"))
     with pytest.raises(InvalidArgumentError, match="'r'"):
         keeper.watch(RetryManager(name="r"))
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_one_that_was_closed_does_not_open_again_not_even_half_way(clock, turns):
+    before = asyncio.all_tasks()
+    keeper = StateKeeper(Memory(), registry=BreakerRegistry(clock=clock), clock=clock)
+    opening = asyncio.ensure_future(keeper.open())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await keeper.close()
+    await opening
+    await keeper.open()
+    assert asyncio.all_tasks() == before

@@ -1,8 +1,12 @@
 -- name: status
--- The server's version, the database's size, its connections, and the schema's version.
+-- The server's version, the database's size, its connections, and the schema's version. `sharing` counts the processes
+-- that listen for each other's breakers, by the lock that each of them holds (state.stay).
 SELECT 'PostgreSQL ' || current_setting('server_version') AS server,
        pg_size_pretty(pg_database_size(current_database())) AS size,
        (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()) AS connections,
+       (SELECT count(DISTINCT objid) FROM pg_locks
+         WHERE locktype = 'advisory' AND classid = 4712
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS sharing,
        (SELECT max(version) FROM schema_migrations) AS version;
 
 -- name: activity

@@ -2,10 +2,11 @@
 SELECT now();
 
 -- name: breakers
--- Not those of a process that is still there, see `stay`: a breaker that is open elsewhere opens none here.
+-- Not those of a process that is still there, see `stay`: a breaker that is open elsewhere opens none here. Nor those
+-- without a sender, which opened on the word of another process.
 SELECT name, state, failures, successes, generation, opened_at, reopen_at, reason, updated_at
   FROM circuit_breaker_state
- WHERE NOT EXISTS (
+ WHERE sender IS NOT NULL AND NOT EXISTS (
            SELECT FROM pg_locks
             WHERE locktype = 'advisory' AND classid = 4712 AND objid = hashtext(sender::text)::oid
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
@@ -21,19 +22,22 @@ FROM retry_manager_state ORDER BY name;
 
 -- name: save_breakers
 -- Sorted, so that two writers take their row locks in the same order. While a break lasts, at most 30 s, the process
--- that opened it is the one to say that it is over: those that count on with a closed breaker would hide it.
+-- that opened it is the one to say that it is over: those that count on with a closed breaker, or that opened theirs on
+-- its word (without a sender), would hide it.
 INSERT INTO circuit_breaker_state AS kept
        (name, state, failures, successes, generation, opened_at, reopen_at, reason, updated_at, sender)
-SELECT name, state, failures, successes, generation, opened_at, reopen_at, reason, updated_at, $10::uuid
+SELECT name, state, failures, successes, generation, opened_at, reopen_at, reason, updated_at, sender
   FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::bigint[],
-              $6::timestamptz[], $7::timestamptz[], $8::text[], $9::timestamptz[])
-       AS saved (name, state, failures, successes, generation, opened_at, reopen_at, reason, updated_at)
+              $6::timestamptz[], $7::timestamptz[], $8::text[], $9::timestamptz[],
+              $10::uuid[])
+       AS saved (name, state, failures, successes, generation, opened_at, reopen_at, reason, updated_at, sender)
  ORDER BY name COLLATE "C"
 ON CONFLICT (name) DO UPDATE
    SET state = excluded.state, failures = excluded.failures, successes = excluded.successes,
        generation = excluded.generation, opened_at = excluded.opened_at, reopen_at = excluded.reopen_at,
        reason = excluded.reason, updated_at = excluded.updated_at, sender = excluded.sender
- WHERE NOT (kept.state = 'open' AND excluded.state <> 'open' AND kept.sender <> excluded.sender
+ WHERE NOT (kept.state = 'open' AND (excluded.state <> 'open' OR excluded.sender IS NULL)
+            AND kept.sender IS NOT NULL AND kept.sender IS DISTINCT FROM excluded.sender
             AND least(kept.reopen_at, kept.updated_at + interval '30 s') > now());
 
 -- name: tell
