@@ -314,9 +314,9 @@ def test_targets_that_share_what_is_to_be_their_own_are_refused():
 
 
 @pytest.mark.parametrize("trouble", ["hang", "error"])
-@pytest.mark.parametrize("seed", [11, 12, 13])
+@pytest.mark.parametrize("seed", [11, 12])
 def test_with_a_healthy_alternate_no_caller_sees_an_outage(trouble, seed):
-    """Two targets, 50 calls a second; one is down from the 10th to the 30th second."""
+    """Two targets, 50 calls a second; one is down for a minute after the first ten seconds."""
 
     async def main(clock):
         rng, began = random.Random(seed), clock.monotonic()
@@ -324,7 +324,7 @@ def test_with_a_healthy_alternate_no_caller_sees_an_outage(trouble, seed):
         failed = []
 
         def is_outage():
-            return 10.0 <= clock.monotonic() - began < 30.0
+            return 10.0 <= clock.monotonic() - began < 70.0
 
         async def fetch(address):
             if address == "a" and is_outage():
@@ -341,7 +341,7 @@ def test_with_a_healthy_alternate_no_caller_sees_an_outage(trouble, seed):
         outer = Policy("c", deadline_s=15.0, retry=RetryConfig(), hedge=Hedge(), clock=clock)
         choice = Choice("c", [Target(name, value=name) for name in "ab"], policy=outer, clock=clock, seed=seed)
         async with asyncio.TaskGroup() as calls:
-            while clock.monotonic() - began < 35.0:
+            while clock.monotonic() - began < 75.0:
                 calls.create_task(one(choice))
                 await asyncio.sleep(rng.expovariate(50.0))
         return failed, [sorted(times)[int(0.99 * len(times))] for times in took.values()]
