@@ -49,13 +49,21 @@ END = {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage":
 STOP = {"type": "message_stop"}
 
 
-def provider(server, http) -> AnthropicProvider:
-    return AnthropicProvider(server.url, KEY, http=http, name="test")
+def provider(server, http, **more) -> AnthropicProvider:
+    return AnthropicProvider(server.url, KEY, http=http, name="test", **more)
 
 
 async def collected(server, http):
     async with provider(server, http).stream(ASK, model="m") as stream:
         return [piece async for piece in stream], stream.answer
+
+
+async def test_the_time_that_is_left_is_told_where_it_is_wanted(http, upstream, answers):
+    server = await upstream(answers.respond(200, json.dumps(ANSWER).encode()))
+    await provider(server, http, sends_deadline=True, timeout_s=7.0).complete(ASK, model="m")
+    (received,) = server.requests
+    assert int(received.headers["x-deadline-ms"]) <= 7_000
+    assert received.headers["x-api-key"] == KEY
 
 
 async def test_complete_sends_the_request_and_reads_the_answer(http, upstream, answers):

@@ -81,6 +81,16 @@ async def test_a_call_is_answered_and_told(http, upstream, answers, router, sink
     assert told.duration_ms == done.duration_ms > 0
 
 
+async def test_only_a_deployment_that_wants_it_is_told_the_time_that_is_left(upstream, answers, router):
+    first, second = await upstream(answers.chat("hi")), await upstream(answers.chat("hi"))
+    asking = router(at(first, "a"), at(second, "b", sends_deadline=True, timeout_s=7.0))
+    for name in "ab":
+        await asking.complete(ASK, role="worker", deployment=name)
+    (plain,), (told,) = first.requests, second.requests
+    assert "x-deadline-ms" not in plain.headers
+    assert int(told.headers["x-deadline-ms"]) <= 7_000
+
+
 async def test_a_500_is_retried_then_answered(upstream, answers, router, sink):
     server = await upstream(answers.respond(500), answers.respond(500), answers.chat("third"))
     done = await router(at(server)).complete(ASK, role="worker")

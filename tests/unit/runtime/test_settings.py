@@ -110,10 +110,11 @@ def test_deployments_agents_and_sources_are_declared_in_the_file(clean_place: Pa
 
 async def test_a_declared_deployment_streams_when_it_is_told_to(clean_place: Path) -> None:
     entry = '[[deployments]]\nname = "{}"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
-    write(clean_place, entry.format("whole") + entry.format("pieces") + "streaming = true\n")
+    write(clean_place, entry.format("whole") + entry.format("pieces") + "streaming = true\nsend_deadline = true\n")
     async with HttpClient() as http:
         found = await find_deployments(load_settings(), http)
     assert [(one.name, one.is_streaming) for one in found] == [("whole", False), ("pieces", True)]
+    assert [one.sends_deadline for one in found] == [False, True]
 
 
 @pytest.mark.parametrize(
