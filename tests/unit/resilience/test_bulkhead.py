@@ -9,7 +9,7 @@ import pytest
 
 from omninode.core import current
 from omninode.core.deadline import Deadline
-from omninode.core.errors import BulkheadFullError, DeadlineExceededError, DefectError
+from omninode.core.errors import BulkheadFullError, DeadlineExceededError, DefectError, InvalidArgumentError
 from omninode.resilience import Bulkhead, BulkheadConfig
 
 pytestmark = pytest.mark.unit
@@ -126,3 +126,90 @@ async def test_a_permit_released_twice_is_a_defect():
     bulkhead.release()
     with pytest.raises(DefectError):
         bulkhead.release()
+
+
+async def test_a_deadline_that_comes_with_the_timeout_of_the_line_is_the_one_named(clock):
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1, queue_timeout_s=0.01))
+    await bulkhead.acquire()
+    with current.entered(deadline=Deadline(1000.01, clock)):
+        bulkhead.config = BulkheadConfig(queue_timeout_s=Deadline(1000.01, clock).remaining())
+        with pytest.raises(DeadlineExceededError):
+            await bulkhead.acquire()
+    with current.entered(deadline=Deadline(1000.02, clock)), pytest.raises(BulkheadFullError):
+        await bulkhead.acquire()
+
+
+async def test_who_waits_is_counted_and_remembered():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=2))
+    await bulkhead.acquire()
+    await bulkhead.acquire()
+    waiters = [asyncio.ensure_future(bulkhead.acquire()) for _ in range(3)]
+    await settle()
+    statistics = bulkhead.statistics()
+    assert (statistics.running, statistics.waiting, statistics.most_waiting, statistics.admitted) == (2, 3, 3, 2)
+    for _ in waiters:
+        bulkhead.release()
+    await asyncio.gather(*waiters)
+    bulkhead.release()
+    statistics = bulkhead.statistics()
+    assert (statistics.running, statistics.waiting, statistics.most_waiting, statistics.admitted) == (1, 0, 3, 5)
+    assert (statistics.rejected, statistics.timed_out, statistics.name) == (0, 0, "b")
+
+
+async def test_a_permit_that_is_handed_on_is_counted_for_who_has_it_in_the_end():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1))
+    await bulkhead.acquire()
+    first = asyncio.ensure_future(bulkhead.acquire())
+    await settle()
+    bulkhead.release()
+    first.cancel()
+    await settle()
+    assert (bulkhead.statistics().admitted, bulkhead.statistics().running) == (1, 0)
+
+
+async def test_a_waiter_that_was_given_its_permit_does_not_time_out():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1, queue_timeout_s=0.02))
+    await bulkhead.acquire()
+    waiter = asyncio.ensure_future(bulkhead.acquire())
+    await settle()
+    bulkhead.release()
+    await waiter
+    await asyncio.sleep(0.03)
+    assert (bulkhead.statistics().timed_out, bulkhead.statistics().running) == (0, 1)
+
+
+async def test_the_last_place_in_line_is_a_place():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1, max_queue=2))
+    await bulkhead.acquire()
+    waiters = [asyncio.ensure_future(bulkhead.acquire()) for _ in range(3)]
+    await settle()
+    assert [task.done() for task in waiters] == [False, False, True]
+    assert isinstance(waiters[2].exception(), BulkheadFullError)
+    for _ in range(2):
+        bulkhead.release()
+    await asyncio.gather(*waiters[:2])
+
+
+@pytest.mark.parametrize("permits", [0, -1, True, 1.5])
+def test_a_size_that_is_none_is_named(permits):
+    with pytest.raises(InvalidArgumentError, match="permits"):
+        Bulkhead("b").resize(permits)
+
+
+async def test_made_larger_it_lets_as_many_in_as_there_are_permits():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1))
+    await bulkhead.acquire()
+    waiters = [asyncio.ensure_future(bulkhead.acquire()) for _ in range(3)]
+    await settle()
+    bulkhead.resize(3)
+    await settle()
+    assert [task.done() for task in waiters] == [True, True, False]
+    bulkhead.release()
+    await waiters[2]
+    assert bulkhead.statistics().running == 3
+    bulkhead.resize(1)
+    for _ in range(3):
+        bulkhead.release()
+    with pytest.raises(DefectError, match="released twice"):
+        bulkhead.release()
+    assert bulkhead.statistics().running == 0

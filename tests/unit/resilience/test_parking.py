@@ -7,9 +7,11 @@ import asyncio
 import pytest
 
 from omninode.core import current
-from omninode.core.errors import AttemptTimeoutError, BreakerOpenError, InvalidArgumentError
+from omninode.core.deadline import Deadline
+from omninode.core.errors import AttemptTimeoutError, BreakerOpenError, InvalidArgumentError, ThrottledError
 from omninode.core.events import MetricRecorded
 from omninode.resilience import CircuitBreakerConfig, Park, Policy, RetryConfig
+from omninode.resilience.parking import Parking
 
 pytestmark = pytest.mark.unit
 
@@ -127,3 +129,142 @@ def test_parking_without_a_breaker_is_a_mistake():
         Policy("p", park=Park())
     with pytest.raises(InvalidArgumentError, match="max_calls"):
         Park(max_calls=0)
+
+
+# A parking place by itself, with nothing drawn at random
+
+
+class Least:
+    """Draws the least of every range, and writes the ranges down."""
+
+    def __init__(self):
+        self.ranges = []
+
+    def uniform(self, low, high):
+        self.ranges.append((low, high))
+        return low
+
+
+def place(clock, **settings):
+    parking = Parking("p", Park(**settings), clock=clock)
+    parking._random = Least()
+    return parking
+
+
+def refusing(times, *, retry_after_s=1.0):
+    """A function that the breaker refuses so often, and that answers then."""
+    left = iter(range(times))
+
+    async def call():
+        if next(left, None) is not None:
+            raise BreakerOpenError("open", breaker="b", retry_after_s=retry_after_s)
+        return "answer"
+
+    return call
+
+
+async def ended(parking, error, times=1):
+    async def fail():
+        raise error
+
+    for _ in range(times):
+        with pytest.raises(type(error)):
+            await parking.listen(fail)
+
+
+@pytest.mark.parametrize(("deadline_s", "is_parked"), [(1.35, True), (1.349, False)])
+async def test_a_call_is_parked_when_the_wait_and_the_margin_just_fit(quick_clock, deadline_s, is_parked):
+    parking = place(quick_clock)
+    with current.entered(deadline=Deadline(1000.0 + deadline_s, quick_clock)):
+        if is_parked:
+            assert await parking.call(refusing(1)) == "answer"
+        else:
+            with pytest.raises(BreakerOpenError):
+                await parking.call(refusing(1))
+    assert quick_clock.slept == [1.05] * is_parked
+    assert parking._random.ranges == [(0.05, 0.5)]
+    statistics = parking.statistics()
+    assert (statistics.parked, statistics.most_parked, statistics.waits, statistics.refused) == (
+        0, is_parked, is_parked, not is_parked,
+    )  # fmt: skip
+
+
+async def test_a_call_waits_as_often_as_it_is_refused(quick_clock):
+    parking = place(quick_clock)
+    with current.entered(deadline=Deadline.after(60.0, clock=quick_clock)):
+        assert await parking.call(refusing(3)) == "answer"
+    assert (parking.statistics().waits, parking.statistics().most_parked) == (3, 1)
+
+
+async def test_it_is_paced_after_fourteen_slow_failures_and_not_after_thirteen(quick_clock):
+    parking = place(quick_clock)
+    await ended(parking, AttemptTimeoutError("slow"), 13)
+    assert not parking.statistics().is_paced
+    await ended(parking, ThrottledError("busy", status=429))
+    assert parking.statistics().is_paced
+
+
+async def test_quick_failures_end_the_pace_and_nothing_else_does(quick_clock):
+    parking = place(quick_clock)
+    await ended(parking, AttemptTimeoutError("slow"), 14)
+    await ended(parking, TypeError("our fault"), 20)
+    await parking.listen(answer)
+    assert parking.statistics().is_paced
+    await ended(parking, ConnectionError("quick"))
+    assert not parking.statistics().is_paced
+
+
+async def test_three_may_go_at_first_ten_at_most_and_one_more_for_four_successes(quick_clock):
+    parking = place(quick_clock)
+    await ended(parking, AttemptTimeoutError("slow"), 30)
+
+    def gone():
+        count = 0
+        while parking._may_go():
+            count += 1
+        return count
+
+    assert gone() == 3
+    for _ in range(3):
+        await parking.listen(answer)
+    assert gone() == 0
+    await parking.listen(answer)
+    assert gone() == 1
+    for _ in range(100):
+        await parking.listen(answer)
+    assert gone() == 10
+
+
+async def test_without_the_pace_nobody_uses_tokens_up(quick_clock):
+    parking = place(quick_clock)
+    assert all(parking._may_go() for _ in range(50))
+    await ended(parking, AttemptTimeoutError("slow"), 30)
+    assert [parking._may_go() for _ in range(4)] == [True, True, True, False]
+
+
+async def test_who_finds_no_token_looks_again_and_goes_when_there_is_no_time_to(quick_clock):
+    parking = place(quick_clock)
+    await ended(parking, AttemptTimeoutError("slow"), 30)
+    assert [parking._may_go() for _ in range(3)] == [True] * 3
+    with current.entered(deadline=Deadline.after(2.0, clock=quick_clock)):
+        assert await parking.call(refusing(1)) == "answer"
+    # From 1.05 s on every 0.1 s, as long as 0.3 s would be left after it.
+    assert quick_clock.slept == [1.05] + [0.1] * 6
+    assert parking._random.ranges[1:] == [(0.1, 0.3)] * 7
+
+
+async def test_an_isolated_breaker_is_not_waited_for_whatever_the_deadline(quick_clock):
+    parking = place(quick_clock)
+    with current.entered(deadline=Deadline.after(1e6, clock=quick_clock)), pytest.raises(BreakerOpenError):
+        await parking.call(refusing(1, retry_after_s=None))
+    assert parking.statistics().refused == 1
+
+
+async def test_the_wait_is_told_with_the_run_it_was_in(quick_clock, sink):
+    parking = Parking("p", Park(), clock=quick_clock, sink=sink)
+    parking._random = Least()
+    with current.entered(deadline=Deadline.after(60.0, clock=quick_clock), phase="phase"):
+        await parking.call(refusing(1))
+    (event,) = sink.events
+    assert (event.metric, event.value, event.phase) == ("park_wait_ms", pytest.approx(1050.0), "phase")
+    assert event.labels == {"policy": "p"}
