@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format docs bench lock clean
+.PHONY: demo test check format docs bench mutate lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/omninode run "Find where retries and circuit breakers are configured, explain how they work together, and suggest tests for the edge cases" --workspace . --simulate
@@ -30,6 +30,9 @@ docs: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/omninode bench
+
+mutate: $(VENV)/.installed-dev
+	$(BIN)/python tools/mutate.py
 
 lock: $(VENV)/.installed-dev
 	$(BIN)/python tools/lock.py
