@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from omninode.runtime.settings import Settings
+    from omninode.storage.database import Database
 
 __all__ = ["register"]
 
@@ -72,6 +73,7 @@ async def _check_database(console: Console) -> Exit:
             # The first answer includes connecting; the second tells how the server does.
             milliseconds = await database.ping()
             _print_check(console, "ok", f"database: {description}, answers in {milliseconds:.1f} ms")
+            await _check_capacity(console, database)
             async with database.acquire(doing="stray rows") as session:
                 for table, count in (await strays(session)).items():
                     _print_check(console, "warns", f"database: {count} rows of {table} {_STRAY}")
@@ -79,6 +81,15 @@ async def _check_database(console: Console) -> Exit:
         _print_check(console, "fails", f"database: {error.message}")
         return Exit.UNREACHABLE if isinstance(error, DatabaseError) else Exit.CONFIGURATION
     return Exit.DONE
+
+
+async def _check_capacity(console: Console, database: Database) -> None:
+    from omninode.storage.capacity import read_capacity
+
+    capacity = await read_capacity(database)
+    if capacity is not None:
+        # Too few is no failure yet: it only becomes one when all pools are full.
+        _print_check(console, "short" if capacity.missing else "ok", f"connections: {capacity.told()}")
 
 
 async def _check_models(console: Console, settings: Settings) -> Exit:

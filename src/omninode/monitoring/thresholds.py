@@ -73,6 +73,7 @@ DEFAULT_THRESHOLDS: tuple[Threshold, ...] = (
     Threshold(metric="loop_lag_ms.p95", above=100, for_s=10, name="event_loop_late"),
     Threshold(metric="pool_wait_p99_ms", above=100, for_s=10, name="database_pool_crowded"),
     Threshold(metric="telemetry_dropped_recently", above=0, severity="warning", name="telemetry_dropped"),
+    Threshold(metric="connections_missing", above=0, name="database_connections_short", margin=0.0),
     Threshold(metric="stray_rows", above=0, name="rows_without_partition", margin=0.0),
     Threshold(metric="open_breakers", above=0, for_s=60, name="breaker_open", margin=0.0),
 )

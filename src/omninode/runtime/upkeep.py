@@ -1,4 +1,7 @@
-"""What the database needs from time to time while a runtime is open: children made ahead, old rows gone, strays told."""
+"""What the database needs from time to time while a runtime is open.
+
+Children made ahead, old rows gone; strays told, and too few connections for all pools.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from omninode.core.clock import Clock
 from omninode.core.concurrency import cancel_and_wait
 from omninode.core.errors import OmniNodeError
 from omninode.core.events import EventSink, MetricRecorded
+from omninode.storage.capacity import read_capacity
 from omninode.storage.database import Database
 from omninode.storage.partitions import make_children, strays
 from omninode.storage.retention import PruneReport, prune
@@ -50,6 +54,7 @@ class Upkeep:
 
     async def look(self) -> PruneReport:
         """Do all of it once; raises DatabaseError when the database is away or refuses."""
+        await self._check_capacity()
         now = self._clock.now()
         await make_children(self._database, now, keep=self._late_rows())
         report = await prune(self._database, self._days, now=now)
@@ -63,6 +68,16 @@ class Upkeep:
                 "retention: dropped %s, deleted %s, postponed %s", report.dropped, report.deleted, report.postponed
             )
         return report
+
+    async def _check_capacity(self) -> None:
+        capacity = await read_capacity(self._database)
+        if capacity is None:
+            return
+        self._sink.emit(
+            MetricRecorded(metric="connections_missing", value=float(capacity.missing), labels={"gauge": True})
+        )
+        if capacity.missing:
+            _log.warning("the database server has too few connections: %s", capacity.told())
 
     async def _run(self) -> None:
         pause_s = _FIRST_S

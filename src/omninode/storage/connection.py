@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["connect", "connect_arguments"]
 
 
-def connect_arguments(config: ConnectionConfig, pool: PoolConfig) -> dict[str, Any]:
+def connect_arguments(config: ConnectionConfig, pool: PoolConfig, *, name: str = "omninode") -> dict[str, Any]:
     """What the driver needs to connect. Any: it is the driver's own list of keywords."""
     arguments: dict[str, Any] = {
         "host": config.host,
@@ -31,7 +31,7 @@ def connect_arguments(config: ConnectionConfig, pool: PoolConfig) -> dict[str, A
     if not config.is_socket:
         arguments["ssl"] = config.ssl_mode
     # These two a proxy keeps for its client, whichever connection it lends; all others it refuses.
-    settings = {"application_name": "omninode", "timezone": "UTC"}
+    settings = {"application_name": name, "timezone": "UTC"}
     arguments["server_settings"] = settings if pool.is_behind_pooler else settings | pool.server_limits
     return arguments
 

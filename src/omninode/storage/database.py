@@ -19,6 +19,7 @@ from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import DatabaseUnavailableError, DeadlineExceededError, DefectError
 from omninode.core.events import EventSink, NullSink
+from omninode.storage.capacity import pool_name
 from omninode.storage.codecs import prepare_codecs
 from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.connection import connect_arguments
@@ -81,6 +82,7 @@ class Database:
         self.queries = Queries()
         self._clock = clock or SystemClock()
         self._sink = sink or NullSink()
+        self._name = pool_name(self.pool.size)
         self._driver_pool: asyncpg.Pool[Row] | None = None
         self._times = StatementClock()
         self._lanes = Lanes(self.pool.size, clock=self._clock, sink=self._sink)
@@ -127,7 +129,7 @@ class Database:
                 connect=self._connect,
                 init=prepare_codecs,
                 reset=_leave_as_is if self.pool.is_behind_pooler else None,
-                **connect_arguments(self.config, self.pool),
+                **connect_arguments(self.config, self.pool, name=self._name),
             )
 
     async def close(self, *, timeout_s: float = 5.0) -> None:

@@ -16,6 +16,7 @@ from omninode.resilience.circuit import CircuitState
 from omninode.resilience.snapshot import BreakerSnapshot
 from omninode.storage.batch import Operation
 from omninode.storage.bulk import BatchRequest, BulkWriter
+from omninode.storage.capacity import read_capacity
 from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.database import Database
 from omninode.storage.lanes import Lane
@@ -148,3 +149,13 @@ async def test_many_callers_hardly_knock_at_a_server_that_is_away() -> None:
         assert knocks == 7 + 3
         assert (database.statistics().failed_connects, database.statistics().in_use) == (10, 0)
         await database.close()
+
+
+async def test_pools_are_added_up_against_what_the_server_allows(database_url: str, database: Database) -> None:
+    before = await read_capacity(database)
+    assert before is not None
+    async with Database.open(database_url, pool_size=90), Database.open(database_url, pool_size=33):
+        both = await read_capacity(database)
+        assert both is not None
+        assert sorted([*before.pools, 33, 90]) == sorted(both.pools)
+        assert both.missing == both.wanted - (both.max_connections - both.reserved - 10) > 0

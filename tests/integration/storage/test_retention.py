@@ -139,8 +139,17 @@ async def test_upkeep_makes_prunes_and_tells_of_strays(database: Database, metri
     sink = RecordingSink()
     report = await Upkeep(database, KEPT_DAYS, sink=sink, clock=SystemClock()).look()
     assert len(report.dropped) == 1
-    (told,) = sink.of(MetricRecorded)
-    assert (told.metric, told.value) == ("stray_rows", 1.0)
+    told = {event.metric: event.value for event in sink.of(MetricRecorded)}
+    assert told == {"connections_missing": 0.0, "stray_rows": 1.0}
+
+
+async def test_upkeep_tells_of_pools_the_server_cannot_serve(database: Database, caplog) -> None:
+    sink = RecordingSink()
+    async with Database.open(database.config, pool_size=500):
+        await Upkeep(database, KEPT_DAYS, sink=sink, clock=SystemClock()).look()
+    (missing,) = [event.value for event in sink.of(MetricRecorded) if event.metric == "connections_missing"]
+    assert missing > 400
+    assert "lower CONNECTION_POOL_SIZE" in caplog.text
 
 
 async def test_every_partitioned_table_has_its_days() -> None:

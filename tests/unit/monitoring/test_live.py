@@ -206,7 +206,7 @@ def test_the_default_thresholds_watch_what_the_snapshot_has(clock):
     monitor = PerformanceMonitor(clock=clock)
     monitor.observe(phase())
     monitor.observe(CallFinished(role="r", model="m", provider="p", deployment="d", ok=True, duration_ms=1))
-    for metric in ("loop_lag_ms", "pool_wait_p99_ms"):
+    for metric in ("connections_missing", "loop_lag_ms", "pool_wait_p99_ms", "stray_rows"):
         monitor.observe(MetricRecorded(metric=metric, value=1, labels={"gauge": True}))
     known = set(monitor.snapshot().values()) | {"telemetry_dropped_recently"}
     assert {threshold.metric for threshold in DEFAULT_THRESHOLDS} <= known

@@ -22,3 +22,10 @@ FROM pg_stat_activity AS a
 WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
 ORDER BY a.xact_start NULLS LAST, a.pid
 LIMIT 100;
+
+-- name: capacity
+-- How many connections there may be, how many of them ordinary users do not get, and the name of each of ours.
+SELECT current_setting('max_connections')::int AS max_connections,
+       current_setting('superuser_reserved_connections')::int
+           + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved,
+       ARRAY(SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'omninode%') AS names;
