@@ -14,7 +14,7 @@ from omninode.resilience.adaptive import AdaptiveAttempts, AdaptiveTimeout
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
-from omninode.resilience.explain import breaker_line, bulkhead_line, explained, fallback_line, retry_line
+from omninode.resilience.explain import breaker_line, bulkhead_line, explained, fallback_line, park_line, retry_line
 from omninode.resilience.fallback import Fallback
 from omninode.resilience.outcome import PolicyStatistics, Tally
 from omninode.resilience.ranges import require_callable, require_kind, require_methods, require_seconds
@@ -193,6 +193,7 @@ class Composition:
         own = {
             "fallback": fallback_line(self.fallback),
             "deadline": f"deadline: {self.deadline_s:g} s for all attempts and waits" if self.deadline_s else "",
+            "park": park_line(self.stack.extras.park),
             "bulkhead": bulkhead_line(self.bulkhead),
             "retry": retry_line(self.retry.config),
             "breaker": breaker_line(self.breaker),

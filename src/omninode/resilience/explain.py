@@ -5,10 +5,11 @@ from __future__ import annotations
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead
 from omninode.resilience.fallback import Fallback
+from omninode.resilience.parking import Park
 from omninode.resilience.schedule import RetryConfig
 from omninode.resilience.stack import Stack
 
-__all__ = ["breaker_line", "bulkhead_line", "explained", "fallback_line", "retry_line"]
+__all__ = ["breaker_line", "bulkhead_line", "explained", "fallback_line", "park_line", "retry_line"]
 
 _ORDER = (
     "fallback", "deadline", "park", "bulkhead", "retry", "hedge", "throttle", "rate", "limit", "breaker",
@@ -27,6 +28,13 @@ def fallback_line(fallback: Fallback | None) -> str:
     if fallback is None:
         return ""
     return f"fallback: {fallback.label!r} answers for faults, refusals and passed deadlines"
+
+
+def park_line(park: Park | None) -> str:
+    """How many wait, and for whom there is time."""
+    if park is None:
+        return ""
+    return f"park: up to {park.max_calls} calls wait for the breaker, where the deadline leaves {park.margin_s:g} s after it"
 
 
 def bulkhead_line(bulkhead: Bulkhead | None) -> str:

@@ -7,6 +7,8 @@ its waiting line is full as well.
 
 from __future__ import annotations
 
+from omninode.core.clock import Clock
+from omninode.core.events import EventSink
 from omninode.resilience.bulkhead import Bulkhead, BulkheadConfig, BulkheadStatistics
 
 __all__ = ["Admission"]
@@ -15,8 +17,17 @@ __all__ = ["Admission"]
 class Admission:
     """The places of one deployment: `max_concurrency` calls at once, `max_queue` callers waiting."""
 
-    def __init__(self, name: str, *, max_concurrency: int, max_queue: int) -> None:
-        self.bulkhead = Bulkhead(name, BulkheadConfig(max_concurrent=max_concurrency, max_queue=max_queue))
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_concurrency: int,
+        max_queue: int,
+        clock: Clock | None = None,
+        sink: EventSink | None = None,
+    ) -> None:
+        config = BulkheadConfig(max_concurrent=max_concurrency, max_queue=max_queue)
+        self.bulkhead = Bulkhead(name, config, clock=clock, sink=sink)
         self._max_concurrency = max_concurrency
 
     @property

@@ -175,7 +175,13 @@ class Deployment:
         self.config = config
         self.provider = provider
         self.breaker = breaker
-        self.admission = Admission(config.name, max_concurrency=config.max_concurrency, max_queue=settings.max_queue)
+        self.admission = Admission(
+            config.name,
+            max_concurrency=config.max_concurrency,
+            max_queue=settings.max_queue,
+            clock=clock,
+            sink=sink,
+        )
         self._policy = Policy(
             config.name,
             attempt_timeout_s=config.timeout_s,
