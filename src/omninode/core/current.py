@@ -43,6 +43,7 @@ class Scope:
             agent_id=self.agent_id,
             deadline=deadline,
             retry_owner=retry_owner,
+            span_id=self.span_id,
         )
 
 

@@ -27,9 +27,10 @@ _Due = dict[object, asyncio.Task[Any]]
 class Wheel:
     """The timers of one limit on one event loop; `seconds` is how far ahead they are usually set.
 
-    An entry is any object that is in there once, not the task: one task may stand under several limits. To set a
-    timer put `entry: task` into `due.get(step)` or, where there is none, into `begin(step)`, with the step of `step`.
-    To end it pop the entry; when it is gone already, the timer has fired and the task was cancelled once for it.
+    An entry is any object that is in there once. One task may stand under several limits, so it is an entry itself only
+    for who begins the step anew where the task is in there already. To set a timer put `entry: task` into
+    `due.get(step)` or, where there is none, into `begin(step)`, with the step of `step`. To end it pop the entry; when
+    it is gone already, the timer has fired and the task was cancelled once for it.
     """
 
     __slots__ = ("due", "latest", "latest_due", "loop", "now", "rate")
