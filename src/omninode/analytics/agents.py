@@ -84,22 +84,23 @@ class AgentAnalytics(Analytics):
         """
         limit = bounded(limit, most=100)
         when = period or self._last(days=30)
-        rows = await self._fetch(
-            "analytics_agents.records_of_type", task_type, when.since, when.until, dict(context or {})
-        )
+        asked = (task_type, when.since, when.until)
+        if context:
+            rows = await self._fetch("analytics_agents.records_in_context", *asked, dict(context))
+        else:
+            rows = await self._fetch("analytics_agents.records_of_type", *asked)
         if rows:
             return ranked(task_type, records(rows, "task_type", is_narrowed=bool(context)), limit=limit)
         rows = await self._fetch("analytics_agents.records_of_all_types", when.since, when.until)
         return ranked(task_type, records(rows, "all_types"), limit=limit)
 
     async def summary(self, agent_id: str, *, period: Period | None = None) -> AgentSummary:
-        """What is known of one agent over the period (30 days), from its newest 20,000 outcomes."""
+        """What is known of one agent over the period (30 days)."""
         when = period or self._last(days=30)
         asked = (agent_id, when.since, when.until)
         types = await self._fetch("analytics_agents.types_of_agent", *asked)
-        rows = await self._fetch("analytics_agents.durations", *asked)
         errors = await self._fetch("analytics_agents.errors_of_agent", *asked)
-        return summary_of(agent_id, when, types=types, durations=rows, errors=errors)
+        return summary_of(agent_id, when, types=types, errors=errors)
 
     async def leaderboard(
         self, *, task_type: str | None = None, period: Period | None = None, limit: int = 50
@@ -146,21 +147,25 @@ class AgentAnalytics(Analytics):
         return tuple(outcome_row(row) for row in rows)
 
     async def _record(self, outcome: AgentOutcome) -> None:
-        await (await self._database()).execute(
-            "analytics_agents.record",
-            outcome.id,
-            datetime.fromtimestamp(outcome.at_ns / 1e9, tz=UTC),
-            outcome.run_id,
-            outcome.agent_id,
-            outcome.task_type,
-            outcome.success,
-            round(outcome.duration_ms),
-            outcome.tokens_in,
-            outcome.tokens_out,
-            outcome.cost_uusd,
-            outcome.error_class,
-            dict(outcome.metadata),
-        )
+        from omninode.storage.rollup import Rollups  # here because it brings the driver
+
+        row = {
+            "id": outcome.id,
+            "ts": datetime.fromtimestamp(outcome.at_ns / 1e9, tz=UTC),
+            "run_id": outcome.run_id,
+            "agent_id": outcome.agent_id,
+            "task_type": outcome.task_type,
+            "success": outcome.success,
+            "duration_ms": round(outcome.duration_ms),
+            "tokens_in": outcome.tokens_in,
+            "tokens_out": outcome.tokens_out,
+            "cost_uusd": outcome.cost_uusd,
+            "error_class": outcome.error_class,
+            "metadata": dict(outcome.metadata),
+        }
+        async with (await self._database()).transaction(doing="an agent's outcome") as session:
+            if await session.execute("analytics_agents.record", *row.values()):
+                await Rollups().add(session, "agent_performance", [row])
 
 
 async def track_agent_performance(

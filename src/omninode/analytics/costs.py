@@ -15,6 +15,7 @@ __all__ = ["CostAnalytics", "CostLine", "CostSummary", "Dimension"]
 Dimension = Literal["model", "deployment", "provider", "role", "agent", "day"]
 
 _DIMENSIONS: tuple[Dimension, ...] = ("model", "deployment", "provider", "role", "agent", "day")
+_CALLERS: tuple[Dimension, ...] = ("role", "agent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class CostSummary:
 
 
 class CostAnalytics(Analytics):
-    """Costs from the newest 200,000 calls of the period."""
+    """Costs of all calls of the period. What is older than two days is known per hour."""
 
     async def by(self, dimension: Dimension, *, period: Period | None = None, limit: int = 100) -> tuple[CostLine, ...]:
         """One line per model, deployment, provider, role, agent or day (UTC) of the period (30 days), dearest first.
@@ -72,7 +73,8 @@ class CostAnalytics(Analytics):
             raise InvalidArgumentError(f"costs are not told by {dimension!r}; choose {', '.join(_DIMENSIONS)}")
         when = period or self._last(days=30)
         limit = 500 if dimension == "day" else bounded(limit, most=500)
-        rows = await self._fetch("analytics_costs.lines", when.since, when.until, dimension, limit)
+        statement = "lines_of_callers" if dimension in _CALLERS else "lines"
+        rows = await self._fetch(f"analytics_costs.{statement}", when.since, when.until, dimension, limit)
         successes: dict[str, int] = {}
         if dimension == "agent":
             known = await self._fetch("analytics_costs.agent_successes", when.since, when.until)

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from omninode.analytics.latency import percentile, sketch_of
 from omninode.analytics.period import Period
 from omninode.analytics.recommend import Basis, Interval, Record, mix_adjusted, wilson
+from omninode.telemetry.sketch import Sketch
 
 __all__ = [
     "AgentOutcomeRow",
@@ -45,7 +47,10 @@ class TaskTypeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSummary:
-    """One agent over a period. `p95_interval_ms` is where the 95th percentile lies, None with too few outcomes."""
+    """One agent over a period. Percentiles are within 5 %.
+
+    `p95_interval_ms` is where the 95th percentile lies, None with too few outcomes.
+    """
 
     agent_id: str
     period: Period
@@ -127,20 +132,21 @@ def records(rows: Rows, basis: Basis, *, is_narrowed: bool = False) -> list[Reco
     return [_record(row, basis, "") for row in rows]
 
 
-def summary_of(agent_id: str, period: Period, *, types: Rows, durations: Rows, errors: Rows) -> AgentSummary:
-    """One agent's summary from its rows per task type, its durations and its errors."""
+def summary_of(agent_id: str, period: Period, *, types: Rows, errors: Rows) -> AgentSummary:
+    """One agent's summary from its rows per task type and its errors."""
     samples, successes = _sum(types, "samples"), _sum(types, "successes")
     cost, unpriced = _sum(types, "cost_uusd"), _sum(types, "unpriced")
-    times = sorted(float(row["duration_ms"]) for row in durations)
+    times = sketch_of(row["latency"] for row in types)
+    total_ms = sum(row["mean_ms"] * row["samples"] for row in types)
     return AgentSummary(
         agent_id=agent_id,
         period=period,
         samples=samples,
         successes=successes,
         interval=wilson(successes, samples),
-        mean_ms=sum(times) / len(times) if times else None,
-        p50_ms=_at_quantile(times, 0.5),
-        p95_ms=_at_quantile(times, 0.95),
+        mean_ms=total_ms / samples if samples else None,
+        p50_ms=times.quantile(0.5),
+        p95_ms=times.quantile(0.95),
         p95_interval_ms=_quantile_interval(times, 0.95),
         tokens_in=_sum(types, "tokens_in"),
         tokens_out=_sum(types, "tokens_out"),
@@ -179,7 +185,7 @@ def trend_point(start: datetime, row: Any) -> AgentTrendPoint:
         samples=row["samples"],
         successes=row["successes"],
         mean_ms=row["mean_ms"],
-        p95_ms=row["p95_ms"],
+        p95_ms=percentile(row["latency"], 0.95),
         cost_uusd=row["cost_uusd"] or 0,
     )
 
@@ -236,8 +242,7 @@ def _standing(
         ),
         overlaps_leader=interval.overlaps(leader),
         mean_ms=sum(row["mean_ms"] * row["samples"] for row in rows) / samples,
-        # Of several task types the slowest: percentiles do not average.
-        p95_ms=max(row["p95_ms"] for row in rows),
+        p95_ms=sketch_of(row["latency"] for row in rows).quantile(0.95) or 0.0,
         cost_uusd=cost,
         unpriced=unpriced,
         cost_per_success_uusd=_per_success(cost, successes, is_complete=unpriced == 0),
@@ -250,18 +255,15 @@ def _per_success(cost_uusd: int, successes: int, *, is_complete: bool) -> float 
     return cost_uusd / successes if successes and is_complete else None
 
 
-def _at_quantile(ordered: Sequence[float], q: float) -> float | None:
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else None
-
-
-def _quantile_interval(ordered: Sequence[float], q: float) -> Interval | None:
+def _quantile_interval(times: Sketch, q: float) -> Interval | None:
     """Where the quantile lies, at 95 %: the order statistics around its rank; None when they lie outside the sample."""
-    count = len(ordered)
+    count = times.count
     spread = 1.96 * math.sqrt(count * q * (1 - q))
     low, high = math.floor(count * q - spread), math.ceil(count * q + spread)
     if low < 0 or high >= count:
         return None
-    return Interval(ordered[low], ordered[high])
+    ends = (times.quantile(rank / (count - 1)) for rank in (low, high))
+    return Interval(*(end or 0.0 for end in ends))
 
 
 def _sum(rows: Rows, column: str) -> int:

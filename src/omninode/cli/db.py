@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 __all__ = ["register"]
@@ -47,6 +49,19 @@ def prune() -> None:
     from omninode.cli.loop import run_async
 
     run_async(_prune())
+
+
+@commands.command()
+def recount(
+    days: Annotated[int, typer.Option(min=1, max=30, help="How many days back to count.")] = 7,
+) -> None:
+    """Make the rollups, which every chart reads, again from the rows of the last days.
+
+    Needed only for rows that were written past them, by SQL of your own. Writers wait meanwhile.
+    """
+    from omninode.cli.loop import run_async
+
+    run_async(_recount(days))
 
 
 @commands.command()
@@ -113,6 +128,19 @@ async def _migrate() -> None:
         applied = await bring_up(database)
         names = ", ".join(str(version) for version in applied) or "nothing to do"
         typer.echo(f"{description}: applied {names}")
+
+
+async def _recount(days: int) -> None:
+    from datetime import timedelta
+
+    from omninode.core.clock import SystemClock
+    from omninode.runtime.database import opened_database
+    from omninode.storage.rollup import recount as count_again
+
+    async with opened_database() as (database, description):
+        await count_again(database, SystemClock().now() - timedelta(days=days))
+    typer.echo(f"database   {description}")
+    typer.echo(f"counted    the rows of the last {days} days")
 
 
 async def _prune() -> None:

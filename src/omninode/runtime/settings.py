@@ -36,14 +36,14 @@ def _setting(default: Any, env: str, toml: str, doc: str, **bounds: Any) -> Any:
     return Field(default, validation_alias=env, description=doc, json_schema_extra={"env": env, "toml": toml}, **bounds)
 
 
-def _kept(table: str) -> Any:
+def _kept(table: str, *, least: float = 0) -> Any:
     """A field that says for how many days the rows of `table` are kept."""
     return _setting(
         float(KEPT_DAYS[table]),
         f"OMNINODE_KEEP_{table.upper()}_DAYS",
         f"retention.{table}",
-        f"days that rows of {table} are kept; 0: for ever",
-        ge=0,
+        f"days that rows of {table} are kept" + ("" if least else "; 0: for ever"),
+        ge=least,
         le=36_500,
     )
 
@@ -106,6 +106,8 @@ class Settings(BaseModel):
     keep_batch_operation_logs: float = _kept("batch_operation_logs")
     keep_dead_letters: float = _kept("dead_letters")
     keep_context_learning: float = _kept("context_learning")
+    keep_rollup_minutes: float = _kept("rollup_minutes", least=2)
+    keep_rollup_hours: float = _kept("rollup_hours")
 
     breaker_failure_threshold: int = _setting(
         5,

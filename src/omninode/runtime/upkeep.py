@@ -1,6 +1,6 @@
 """What the database needs from time to time while a runtime is open.
 
-Children made ahead, old rows gone; strays told, and too few connections for all pools.
+Children made ahead, old rows gone, rollups merged; strays told, and too few connections for all pools.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from omninode.storage.capacity import read_capacity
 from omninode.storage.database import Database
 from omninode.storage.partitions import make_children, strays
 from omninode.storage.retention import PruneReport, prune
+from omninode.storage.rollup import merge_closed
 
 __all__ = ["Upkeep"]
 
@@ -58,6 +59,7 @@ class Upkeep:
         now = self._clock.now()
         await make_children(self._database, now, keep=self._late_rows())
         report = await prune(self._database, self._days, now=now)
+        await merge_closed(self._database, now)
         async with self._database.acquire(doing="stray rows") as session:
             stray = await strays(session)
         self._sink.emit(MetricRecorded(metric="stray_rows", value=float(sum(stray.values())), labels={"gauge": True}))

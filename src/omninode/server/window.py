@@ -8,9 +8,9 @@ from typing import Final
 
 __all__ = ["RANGES", "Window"]
 
-# Name, length and width of one bucket: about 60 to 96 buckets each.
+# Name, length and width of one bucket: about 60 to 96 buckets each, none of less than the minute that rollups tell.
 RANGES: Final = {
-    "15m": ("15 minutes", timedelta(minutes=15), timedelta(seconds=15)),
+    "15m": ("15 minutes", timedelta(minutes=15), timedelta(minutes=1)),
     "1h": ("hour", timedelta(hours=1), timedelta(minutes=1)),
     "6h": ("6 hours", timedelta(hours=6), timedelta(minutes=5)),
     "24h": ("24 hours", timedelta(hours=24), timedelta(minutes=20)),

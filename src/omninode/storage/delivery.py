@@ -19,6 +19,7 @@ from omninode.storage.batch import BadRow, Operation, Plan, plan_write, write_is
 from omninode.storage.catalog import Catalog
 from omninode.storage.dead_letters import bury
 from omninode.storage.lanes import Lane
+from omninode.storage.rollup import Rollups
 from omninode.storage.segment import Record, parse_label
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Delivery:
         self._rules = DEFAULT_RULES if rules is None else rules
         self._clock = clock
         self._catalog = Catalog()
+        self._rollups = Rollups()
 
     async def write(self, source: Source, records: Sequence[Record], *, is_last_try: bool) -> Delivered:
         """Write `records` and release them.
@@ -112,6 +114,8 @@ class Delivery:
             bad = await self._write_group(session, table, rule, rows, is_last_try=is_last_try)
             await bury(session, bad, rows, table=table, operation=rule.operation, now=self._clock.now())
             dead += len(bad)
+            lost = {entry.index for entry in bad}
+            await self._rollups.add(session, table, [row for index, row in enumerate(rows) if index not in lost])
         return dead
 
     def _rule(self, table: str, key: str | None) -> TableRule:

@@ -20,5 +20,7 @@ KEPT_DAYS: Mapping[str, float] = MappingProxyType(
         "llm_calls": 180,
         "runs": 180,
         "context_learning": 365,
+        "rollup_minutes": 2,
+        "rollup_hours": 365,
     }
 )

@@ -16,6 +16,7 @@ from omninode.core.errors import DatabaseError
 from omninode.storage.catalog import quoted
 from omninode.storage.failures import translated
 from omninode.storage.partitions import WIDTHS, Child, children
+from omninode.storage.rollup_tables import rollup_names
 from omninode.storage.session import touched
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _MOST_CHILDREN = 50
 _MOST_ROWS = 10_000
 _TURNS = 10
 _BUSY = "55P03"
+_GRAINS = {"rollup_minutes": "minute", "rollup_hours": "hour"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +99,31 @@ async def _delete_rows(database: Database, table: str, *, before: datetime) -> i
         async with database.transaction(doing=f"retention of {table}") as session:
             if not await session.fetchval("partitions.try_lock"):
                 break
-            gone = await (
-                _delete_strays(session, table, before)
-                if table in WIDTHS
-                else session.execute(f"partitions.expire_{table}", before, _MOST_ROWS)
-            )
+            gone = await _delete_some(session, table, before)
         count += gone
         if gone < _MOST_ROWS:
             break
     return count
+
+
+async def _delete_some(session: Session, table: str, before: datetime) -> int:
+    if table in WIDTHS:
+        return await _delete_strays(session, table, before)
+    if table in _GRAINS:
+        # Rollups are small, and their rows change: an hour's worth of them goes at a time, without any partition.
+        return sum([await _delete_rollup(session, f"{name}_{_GRAINS[table]}", before) for name in rollup_names()])
+    return await session.execute(f"partitions.expire_{table}", before, _MOST_ROWS)
+
+
+async def _delete_rollup(session: Session, table: str, before: datetime) -> int:
+    with translated(f"retention of {table}"):
+        status = await session.driver.execute(
+            f"DELETE FROM {quoted(table)} WHERE ctid = ANY (ARRAY("  # noqa: S608 - our own table
+            f"SELECT ctid FROM {quoted(table)} WHERE bucket < $1 LIMIT $2))",
+            before,
+            _MOST_ROWS,
+        )
+    return touched(status)
 
 
 async def _delete_strays(session: Session, table: str, before: datetime) -> int:

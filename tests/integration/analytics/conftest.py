@@ -10,6 +10,10 @@ from omninode.analytics.period import Period
 from omninode.core.ids import uuid7
 from omninode.storage.config import ConnectionConfig
 from omninode.storage.connection import connect
+from omninode.storage.queries import Queries
+from omninode.storage.rollup import Rollups
+from omninode.storage.rollup_tables import rollup_names
+from omninode.storage.session import Session
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 Insert = Callable[..., Awaitable[None]]
@@ -25,7 +29,10 @@ def march() -> Period:
 async def insert(database_url: str) -> AsyncIterator[Insert]:
     """`await insert(table, rows)`: rows lacking an id or a time get one; all tables are emptied first."""
     connection = await connect(ConnectionConfig.from_url(database_url))
-    await connection.execute("TRUNCATE runs, tasks, llm_calls, error_events, agent_performance, performance_metrics")
+    rollups = ", ".join(rollup_names())
+    await connection.execute(
+        f"TRUNCATE runs, tasks, llm_calls, error_events, agent_performance, performance_metrics, {rollups}"
+    )
 
     async def put(table: str, rows: list[dict[str, Any]]) -> None:
         moment = "started_at" if table == "runs" else "ts"
@@ -34,6 +41,7 @@ async def insert(database_url: str) -> AsyncIterator[Insert]:
         await connection.execute(
             f"INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1)", whole
         )
+        await Rollups().add(Session(connection, Queries()), table, whole)
 
     yield put
     await connection.close()

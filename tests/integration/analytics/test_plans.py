@@ -16,10 +16,10 @@ NOW = datetime(2026, 3, 10, tzinfo=UTC)
 PERIOD = (NOW - timedelta(days=1), NOW)
 HOUR = timedelta(hours=1)
 ARGUMENTS: dict[str, tuple[object, ...]] = {
-    "analytics_agents.records_of_type": ("code", *PERIOD, {}),
+    "analytics_agents.records_of_type": ("code", *PERIOD),
+    "analytics_agents.records_in_context": ("code", *PERIOD, {}),
     "analytics_agents.records_of_all_types": PERIOD,
     "analytics_agents.standings": PERIOD,
-    "analytics_agents.durations": ("a", *PERIOD),
     "analytics_agents.types_of_agent": ("a", *PERIOD),
     "analytics_agents.errors_of_agent": ("a", *PERIOD),
     "analytics_agents.outcomes": ("a", *PERIOD, uuid4(), 10),
@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "analytics_errors.samples": ("f", NOW, uuid4(), 10),
     "analytics_errors.shares": (*PERIOD, "f"),
     "analytics_costs.lines": (*PERIOD, "model", 10),
+    "analytics_costs.lines_of_callers": (*PERIOD, "agent", 10),
     "analytics_costs.successes": PERIOD,
     "analytics_costs.agent_successes": PERIOD,
     "monitoring_runs.measured": (uuid4(),),

@@ -21,6 +21,9 @@ from omninode.storage.codecs import prepare_codecs
 from omninode.storage.config import ConnectionConfig
 from omninode.storage.connection import connect
 from omninode.storage.database import Database
+from omninode.storage.queries import Queries
+from omninode.storage.rollup import Rollups
+from omninode.storage.session import Session
 from omninode.telemetry.bus import EventBus
 
 
@@ -111,6 +114,8 @@ def told(database_url: str) -> history.History:
             await prepare_codecs(connection)
             for statement, rows in history.statements(made):
                 await connection.execute(statement, rows)
+            for table, rows in made.tables.items():
+                await Rollups().add(Session(connection, Queries()), table, rows)
         finally:
             await connection.close(timeout=5)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from omninode.analytics.latency import sketch_of
 from omninode.analytics.recommend import wilson
 from omninode.server.node import Row
 from omninode.server.pages.question import Panel, Question
@@ -62,7 +63,7 @@ def run_totals(row: Row, *, elapsed_h: float) -> Panel:
         "success": row["done"] / judged if judged else None,
         "interval": wilson(row["done"], judged) if judged else None,
         "per_hour": row["n"] / elapsed_h,
-        **percentiles(row["duration_ms"]),
+        **percentiles(row["latency"]),
         "newest": row["newest"],
     }
 
@@ -92,17 +93,16 @@ def call_totals(row: Row, *, elapsed_h: float) -> Panel:
         "attempts_per_call": row["attempts"] / n if n else None,
         "cost_uusd": row["cost_uusd"],
         "cost_uusd_per_hour": row["cost_uusd"] / elapsed_h,
-        **percentiles(row["duration_ms"]),
+        **percentiles(row["latency"]),
         "newest": row["newest"],
     }
 
 
-def percentiles(values: Sequence[float | None] | None) -> Mapping[str, int | None]:
-    """`p50_ms`, `p95_ms` and, where given, `p99_ms`."""
-    names = ("p50_ms", "p95_ms", "p99_ms")
-    if values is None:
-        return dict.fromkeys(names)
-    return {name: None if value is None else round(value) for name, value in zip(names, values, strict=False)}
+def percentiles(histogram: str | None) -> Mapping[str, int | None]:
+    """`p50_ms`, `p95_ms` and `p99_ms` of a histogram, within 5 %; None where nothing was measured."""
+    times = sketch_of([histogram])
+    found = {name: times.quantile(q) for name, q in (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))}
+    return {name: None if value is None else round(value) for name, value in found.items()}
 
 
 async def series(question: Question) -> list[Panel]:
@@ -126,7 +126,7 @@ def _bucket(at: object, calls: Row | None, runs: Row | None, *, hours: float) ->
         "run_p95_ms": None,
     }  # Any: see Panel
     if runs is not None:
-        shape = percentiles(runs["duration_ms"])
+        shape = percentiles(runs["latency"])
         bucket |= {"runs": runs["runs"], "done": runs["done"], "failed_runs": runs["failed"]}
         bucket |= {"run_p50_ms": shape["p50_ms"], "run_p95_ms": shape["p95_ms"]}
     judged = bucket["done"] + bucket["failed_runs"]
@@ -141,7 +141,7 @@ def _bucket(at: object, calls: Row | None, runs: Row | None, *, hours: float) ->
         "attempts_per_call": calls["attempts"] / n,
         "error_rate": calls["failed"] / n,
         "cost_uusd_per_hour": calls["cost_uusd"] / hours,
-        **percentiles(calls["duration_ms"]),
+        **percentiles(calls["latency"]),
     }
 
 
@@ -153,7 +153,7 @@ def _phases(rows: Sequence[Row]) -> list[Panel]:
             "phase": name,
             "n": known[name]["n"],
             "failed": known[name]["failed"],
-            **percentiles(known[name]["duration_ms"]),
+            **percentiles(known[name]["latency"]),
         }
         for name in ordered
     ]

@@ -61,7 +61,7 @@ _UNSTORED: Final = {"reopen_at": None, "opened_at": None, "updated_at": None}
 
 
 def _rates(row: Panel) -> Panel:
-    row |= percentiles(row.pop("duration_ms"))
+    row |= percentiles(row.pop("latency"))
     return {
         **row,
         "failed": row["n"] - row["ok"] - row["stopped"],

@@ -1,4 +1,4 @@
--- What agents did. Each question reads at most the newest 20,000 outcomes of its period, by index.
+-- What agents did, from the rollups, except where single outcomes are asked for.
 
 -- name: record
 INSERT INTO agent_performance
@@ -7,6 +7,19 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: records_of_type
+SELECT agent_id,
+       sum(n)::bigint AS samples,
+       sum(successes)::bigint AS successes,
+       (sum(duration_ms) / sum(n))::double precision AS mean_ms,
+       (sum(cost_uusd) / nullif(sum(n - unpriced), 0))::double precision AS cost_uusd
+FROM rollup_agents
+WHERE task_type = $1 AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+GROUP BY agent_id
+ORDER BY samples DESC, agent_id
+LIMIT 500;
+
+-- name: records_in_context
+-- Only the outcomes themselves tell their context: those of the newest 20,000.
 SELECT agent_id,
        count(*) AS samples,
        count(*) FILTER (WHERE success) AS successes,
@@ -18,7 +31,7 @@ SELECT agent_id,
        (avg(cost_uusd) FILTER (WHERE metadata @> $4))::double precision AS context_cost_uusd
 FROM (SELECT agent_id, success, duration_ms, cost_uusd, metadata
       FROM agent_performance
-      WHERE task_type = $1 AND ts >= $2 AND ts < $3
+      WHERE task_type = $1 AND id >= omn_since($2) AND ts >= $2 AND ts < $3
       ORDER BY ts DESC
       LIMIT 20000) AS newest
 GROUP BY agent_id
@@ -27,68 +40,53 @@ LIMIT 500;
 
 -- name: records_of_all_types
 SELECT agent_id,
-       count(*) AS samples,
-       count(*) FILTER (WHERE success) AS successes,
-       avg(duration_ms)::double precision AS mean_ms,
-       avg(cost_uusd)::double precision AS cost_uusd
-FROM (SELECT agent_id, success, duration_ms, cost_uusd
-      FROM agent_performance
-      WHERE ts >= $1 AND ts < $2
-      ORDER BY ts DESC
-      LIMIT 20000) AS newest
+       sum(n)::bigint AS samples,
+       sum(successes)::bigint AS successes,
+       (sum(duration_ms) / sum(n))::double precision AS mean_ms,
+       (sum(cost_uusd) / nullif(sum(n - unpriced), 0))::double precision AS cost_uusd
+FROM rollup_agents
+WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
 GROUP BY agent_id
 ORDER BY samples DESC, agent_id
 LIMIT 500;
 
 -- name: standings
 SELECT agent_id, task_type,
-       count(*) AS samples,
-       count(*) FILTER (WHERE success) AS successes,
-       avg(duration_ms)::double precision AS mean_ms,
-       percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms)::double precision AS p95_ms,
+       sum(n)::bigint AS samples,
+       sum(successes)::bigint AS successes,
+       (sum(duration_ms) / sum(n))::double precision AS mean_ms,
+       sum(latency)::text AS latency,
        sum(cost_uusd)::bigint AS cost_uusd,
-       count(*) FILTER (WHERE cost_uusd IS NULL) AS unpriced,
-       max(ts) AS last_at
-FROM (SELECT agent_id, task_type, success, duration_ms, cost_uusd, ts
-      FROM agent_performance
-      WHERE ts >= $1 AND ts < $2
-      ORDER BY ts DESC
-      LIMIT 20000) AS newest
+       sum(unpriced)::bigint AS unpriced,
+       max(last_at) AS last_at
+FROM rollup_agents
+WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
 GROUP BY agent_id, task_type
 ORDER BY samples DESC, agent_id, task_type
 LIMIT 2000;
 
--- name: durations
-SELECT duration_ms
-FROM agent_performance
-WHERE agent_id = $1 AND ts >= $2 AND ts < $3
-ORDER BY ts DESC
-LIMIT 20000;
-
 -- name: types_of_agent
 SELECT task_type,
-       count(*) AS samples,
-       count(*) FILTER (WHERE success) AS successes,
-       avg(duration_ms)::double precision AS mean_ms,
+       sum(n)::bigint AS samples,
+       sum(successes)::bigint AS successes,
+       (sum(duration_ms) / sum(n))::double precision AS mean_ms,
+       sum(latency)::text AS latency,
        sum(cost_uusd)::bigint AS cost_uusd,
-       count(*) FILTER (WHERE cost_uusd IS NULL) AS unpriced,
+       sum(unpriced)::bigint AS unpriced,
        sum(tokens_in)::bigint AS tokens_in,
        sum(tokens_out)::bigint AS tokens_out,
-       min(ts) AS first_at,
-       max(ts) AS last_at
-FROM (SELECT task_type, success, duration_ms, cost_uusd, tokens_in, tokens_out, ts
-      FROM agent_performance
-      WHERE agent_id = $1 AND ts >= $2 AND ts < $3
-      ORDER BY ts DESC
-      LIMIT 20000) AS newest
+       min(first_at) AS first_at,
+       max(last_at) AS last_at
+FROM rollup_agents
+WHERE agent_id = $1 AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
 GROUP BY task_type
 ORDER BY samples DESC, task_type
 LIMIT 200;
 
 -- name: errors_of_agent
-SELECT error_class, count(*) AS times
-FROM agent_performance
-WHERE agent_id = $1 AND ts >= $2 AND ts < $3 AND NOT success AND error_class IS NOT NULL
+SELECT error_class, sum(n)::bigint AS times
+FROM rollup_agent_errors
+WHERE agent_id = $1 AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
 GROUP BY error_class
 ORDER BY times DESC, error_class
 LIMIT 20;
@@ -96,22 +94,20 @@ LIMIT 20;
 -- name: outcomes
 SELECT id, ts, run_id, agent_id, task_type, success, duration_ms, tokens_in, tokens_out, cost_uusd, error_class
 FROM agent_performance
-WHERE agent_id = $1 AND ts >= $2 AND (ts, id) < ($3, $4)
+WHERE agent_id = $1 AND id >= omn_since($2) AND ts >= $2 AND (ts, id) < ($3, $4)
 ORDER BY ts DESC, id DESC
 LIMIT $5;
 
 -- name: per_bucket
-SELECT date_bin($1::interval, ts, 'epoch'::timestamptz) AS start,
-       count(*) AS samples,
-       count(*) FILTER (WHERE success) AS successes,
-       avg(duration_ms)::double precision AS mean_ms,
-       percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms)::double precision AS p95_ms,
+SELECT date_bin($1::interval, bucket, 'epoch'::timestamptz) AS start,
+       sum(n)::bigint AS samples,
+       sum(successes)::bigint AS successes,
+       (sum(duration_ms) / sum(n))::double precision AS mean_ms,
+       sum(latency)::text AS latency,
        sum(cost_uusd)::bigint AS cost_uusd
-FROM (SELECT ts, success, duration_ms, cost_uusd
-      FROM agent_performance
-      WHERE ts >= $2 AND ts < $3 AND ($4::text IS NULL OR agent_id = $4) AND ($5::text IS NULL OR task_type = $5)
-      ORDER BY ts DESC
-      LIMIT 200000) AS newest
+FROM rollup_agents
+WHERE ($4::text IS NULL OR agent_id = $4) AND ($5::text IS NULL OR task_type = $5)
+  AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
 GROUP BY start
 ORDER BY start
 LIMIT 2000;

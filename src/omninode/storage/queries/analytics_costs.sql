@@ -1,60 +1,64 @@
--- What calls cost, over at most the newest 200,000 calls of the period. A hit in the cache costs nothing, so it is
--- never "unpriced"; what it saved is estimated from the mean price of a call of the same model that was paid for. A call
--- that was stopped because its answer was no longer needed is neither failed nor unpriced.
+-- What calls cost, from the rollups. A hit in the cache costs nothing, so it is never "unpriced"; what it saved is
+-- estimated from the mean price of a call of the same model that was paid for. A call that was stopped because its answer
+-- was no longer needed is neither failed nor unpriced.
 
 -- name: lines
-WITH newest AS (
-    SELECT model, deployment, provider, role, agent_id, ts, tokens_in, tokens_out, cost_uusd, ok,
-           error_class IS NOT DISTINCT FROM 'CancelledError' AS is_stopped,
-           cache IN ('hit', 'shared') AS is_hit
-    FROM llm_calls
-    WHERE ts >= $1 AND ts < $2
-    ORDER BY ts DESC
-    LIMIT 200000
-), paid AS (
-    SELECT model AS paid_model, avg(cost_uusd)::double precision AS mean_uusd
-    FROM newest
-    WHERE ok AND NOT is_hit AND cost_uusd IS NOT NULL
-    GROUP BY model
+-- By $3: model, deployment, provider or day.
+WITH counted AS (
+    SELECT CASE $3::text
+               WHEN 'model' THEN model
+               WHEN 'deployment' THEN deployment
+               WHEN 'provider' THEN provider
+               WHEN 'day' THEN to_char(bucket AT TIME ZONE 'UTC', 'YYYY-MM-DD')
+           END AS name, model, sum(n) AS n, sum(n - ok - stopped) AS failed, sum(cached) AS cached,
+           sum(unpriced) AS unpriced, sum(unpriced_tokens) AS unpriced_tokens, sum(tokens_in) AS tokens_in,
+           sum(tokens_out) AS tokens_out, sum(cost_uusd) AS cost_uusd, sum(paid) AS paid, sum(paid_uusd) AS paid_uusd
+    FROM rollup_calls
+    WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+    GROUP BY 1, model
+), priced AS (
+    SELECT model AS priced_model, sum(paid_uusd) / nullif(sum(paid), 0) AS mean_uusd FROM counted GROUP BY model
 )
-SELECT CASE $3::text
-           WHEN 'model' THEN model
-           WHEN 'deployment' THEN deployment
-           WHEN 'provider' THEN provider
-           WHEN 'role' THEN role
-           WHEN 'agent' THEN coalesce(agent_id, '')
-           WHEN 'day' THEN to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD')
-       END AS name,
-       count(*) AS calls,
-       count(*) FILTER (WHERE NOT ok AND NOT is_stopped) AS failed,
-       count(*) FILTER (WHERE is_hit) AS cache_hits,
-       count(*) FILTER (WHERE cost_uusd IS NULL AND NOT is_hit AND NOT is_stopped) AS unpriced_calls,
-       (sum(tokens_in + tokens_out) FILTER (WHERE cost_uusd IS NULL AND NOT is_hit AND NOT is_stopped))::bigint AS unpriced_tokens,
-       sum(tokens_in)::bigint AS tokens_in,
-       sum(tokens_out)::bigint AS tokens_out,
-       (sum(cost_uusd) FILTER (WHERE NOT is_hit))::bigint AS cost_uusd,
-       (sum(mean_uusd) FILTER (WHERE is_hit))::double precision AS saved_uusd
-FROM newest
-LEFT JOIN paid ON paid_model = model
+SELECT name, sum(n)::bigint AS calls, sum(failed)::bigint AS failed, sum(cached)::bigint AS cache_hits,
+       sum(unpriced)::bigint AS unpriced_calls, sum(unpriced_tokens)::bigint AS unpriced_tokens,
+       sum(tokens_in)::bigint AS tokens_in, sum(tokens_out)::bigint AS tokens_out, sum(cost_uusd)::bigint AS cost_uusd,
+       sum(cached * mean_uusd)::double precision AS saved_uusd
+FROM counted
+JOIN priced ON priced_model = model
+GROUP BY name
+ORDER BY cost_uusd DESC NULLS LAST, calls DESC, name
+LIMIT $4;
+
+-- name: lines_of_callers
+-- By $3: role or agent.
+WITH counted AS (
+    SELECT CASE $3::text WHEN 'role' THEN role WHEN 'agent' THEN agent_id END AS name, model, sum(n) AS n, sum(n - ok - stopped) AS failed, sum(cached) AS cached,
+           sum(unpriced) AS unpriced, sum(unpriced_tokens) AS unpriced_tokens, sum(tokens_in) AS tokens_in,
+           sum(tokens_out) AS tokens_out, sum(cost_uusd) AS cost_uusd, sum(paid) AS paid, sum(paid_uusd) AS paid_uusd
+    FROM rollup_spend
+    WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+    GROUP BY 1, model
+), priced AS (
+    SELECT model AS priced_model, sum(paid_uusd) / nullif(sum(paid), 0) AS mean_uusd FROM counted GROUP BY model
+)
+SELECT name, sum(n)::bigint AS calls, sum(failed)::bigint AS failed, sum(cached)::bigint AS cache_hits,
+       sum(unpriced)::bigint AS unpriced_calls, sum(unpriced_tokens)::bigint AS unpriced_tokens,
+       sum(tokens_in)::bigint AS tokens_in, sum(tokens_out)::bigint AS tokens_out, sum(cost_uusd)::bigint AS cost_uusd,
+       sum(cached * mean_uusd)::double precision AS saved_uusd
+FROM counted
+JOIN priced ON priced_model = model
 GROUP BY name
 ORDER BY cost_uusd DESC NULLS LAST, calls DESC, name
 LIMIT $4;
 
 -- name: successes
-SELECT count(*) AS runs,
-       count(*) FILTER (WHERE status = 'done') AS successes
-FROM (SELECT status
-      FROM runs
-      WHERE started_at >= $1 AND started_at < $2
-      ORDER BY started_at DESC
-      LIMIT 200000) AS newest;
+SELECT coalesce(sum(n), 0)::bigint AS runs, coalesce(sum(n) FILTER (WHERE status = 'done'), 0)::bigint AS successes
+FROM rollup_runs
+WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2;
 
 -- name: agent_successes
-SELECT agent_id AS name, count(*) FILTER (WHERE success) AS successes
-FROM (SELECT agent_id, success
-      FROM agent_performance
-      WHERE ts >= $1 AND ts < $2
-      ORDER BY ts DESC
-      LIMIT 200000) AS newest
+SELECT agent_id AS name, sum(successes)::bigint AS successes
+FROM rollup_agents
+WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
 GROUP BY agent_id
 LIMIT 2000;

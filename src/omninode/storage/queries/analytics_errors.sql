@@ -1,31 +1,35 @@
--- Errors by fingerprint. Groups are counted over at most the newest 50,000 errors of the period.
+-- Errors by fingerprint: counted from the rollups, told by the newest of each group.
 
 -- name: groups
-WITH recent AS (
-    SELECT fingerprint, error_class, message, ts, run_id, phase, place, retryable
-    FROM error_events
-    WHERE ts >= $1 AND ts < $2
-    ORDER BY ts DESC
-    LIMIT 50000
-), grouped AS (
-    SELECT fingerprint,
-           (array_agg(error_class ORDER BY ts DESC))[1] AS error_class,
-           (array_agg(message ORDER BY ts DESC))[1] AS message,
-           (array_agg(place ORDER BY ts DESC))[1] AS place,
-           bool_or(retryable) AS retryable,
-           count(*) AS count,
-           count(DISTINCT run_id) AS runs,
-           array_agg(DISTINCT phase) FILTER (WHERE phase IS NOT NULL) AS phases,
-           min(ts) AS first_in_period,
-           max(ts) AS last_at
-    FROM recent
+-- The runs of a group are those of its newest 500 errors in the period.
+WITH counted AS (
+    SELECT fingerprint, sum(n)::bigint AS count, sum(retryable) > 0 AS retryable,
+           array_agg(DISTINCT phase) FILTER (WHERE phase <> '') AS phases, max(last_at) AS last_at
+    FROM rollup_errors
+    WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
     GROUP BY fingerprint
+), page AS (
+    SELECT * FROM counted
+    WHERE ($3::timestamptz IS NULL OR (last_at, fingerprint) < ($3, $4::text))
+    ORDER BY last_at DESC, fingerprint DESC
+    LIMIT $5
 )
-SELECT grouped.*, (SELECT min(ts) FROM error_events WHERE error_events.fingerprint = grouped.fingerprint) AS first_at
-FROM grouped
-WHERE ($3::timestamptz IS NULL OR (last_at, fingerprint) < ($3, $4::text))
-ORDER BY last_at DESC, fingerprint DESC
-LIMIT $5;
+SELECT page.*, coalesce(newest.error_class, 'unknown') AS error_class, coalesce(newest.message, '') AS message,
+       coalesce(newest.place, '') AS place, told.runs, life.first_at
+FROM page
+LEFT JOIN LATERAL (
+    SELECT error_class, message, place FROM error_events
+    WHERE fingerprint = page.fingerprint AND id >= omn_since($1) AND ts < $2
+    ORDER BY ts DESC LIMIT 1) AS newest ON true
+CROSS JOIN LATERAL (
+    SELECT count(DISTINCT run_id) AS runs
+    FROM (SELECT run_id FROM error_events
+          WHERE fingerprint = page.fingerprint AND id >= omn_since($1) AND ts >= $1 AND ts < $2
+          ORDER BY ts DESC LIMIT 500) AS latest) AS told
+CROSS JOIN LATERAL (
+    SELECT min(first_at) AS first_at FROM rollup_errors
+    WHERE grain = 'hour' AND fingerprint = page.fingerprint) AS life
+ORDER BY page.last_at DESC, page.fingerprint DESC;
 
 -- name: samples
 SELECT id, ts, run_id, phase, error_class, message, attempt, place, context
@@ -35,15 +39,16 @@ ORDER BY ts DESC, id DESC
 LIMIT $4;
 
 -- name: shares
+-- What errors have in common is in the errors only: the newest 10,000 of the period.
 SELECT attribute, value,
        count(*) FILTER (WHERE is_selected) AS selected,
        count(*) FILTER (WHERE NOT is_selected) AS others
 FROM (SELECT fingerprint = $3 AS is_selected, phase, place, error_class,
              context ->> 'deployment' AS deployment, context ->> 'agent_id' AS agent_id
       FROM error_events
-      WHERE ts >= $1 AND ts < $2
-      ORDER BY ts DESC
-      LIMIT 50000) AS newest,
+      WHERE id >= omn_since($1) AND ts >= $1 AND ts < $2
+      ORDER BY id DESC
+      LIMIT 10000) AS newest,
      LATERAL (VALUES ('phase', phase), ('place', place), ('deployment', deployment), ('agent_id', agent_id))
         AS told (attribute, value)
 WHERE value IS NOT NULL AND value <> ''

@@ -11,31 +11,30 @@ SELECT name, calls, attempts, retries, recovered, exhausted, budget_tokens, last
   FROM retry_manager_state ORDER BY retries DESC, name LIMIT 200
 
 -- name: deployments
-SELECT deployment, model, count(*) AS n, count(*) FILTER (WHERE ok) AS ok, sum(attempts)::bigint AS attempts,
-       count(*) FILTER (WHERE NOT ok AND error_class = 'CancelledError') AS stopped,
-       count(*) FILTER (WHERE attempts > 1 AND ok) AS recovered,
-       count(*) FILTER (WHERE attempts > 1) AS retried,
-       count(*) FILTER (WHERE degraded IS NOT NULL) AS degraded,
-       count(*) FILTER (WHERE cache IN ('hit', 'shared')) AS cached,
-       percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms)
-           FILTER (WHERE cache NOT IN ('hit', 'shared') AND error_class IS DISTINCT FROM 'CancelledError') AS duration_ms,
-       max(ts) AS newest
-  FROM llm_calls WHERE ts >= $1 AND ts < $2
- GROUP BY deployment, model ORDER BY n DESC LIMIT 100
+SELECT deployment, model, sum(n)::bigint AS n, sum(ok)::bigint AS ok, sum(attempts)::bigint AS attempts,
+       sum(stopped)::bigint AS stopped, sum(recovered)::bigint AS recovered, sum(retried)::bigint AS retried,
+       sum(degraded)::bigint AS degraded, sum(cached)::bigint AS cached, sum(latency)::text AS latency,
+       max(last_at) AS newest
+  FROM rollup_calls WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+ GROUP BY deployment, model ORDER BY n DESC, deployment, model LIMIT 100
 
 -- name: degraded
-SELECT degraded, deployment, count(*) AS n, max(ts) AS newest
-  FROM llm_calls WHERE ts >= $1 AND ts < $2 AND degraded IS NOT NULL
- GROUP BY degraded, deployment ORDER BY n DESC LIMIT 50
+SELECT degraded, deployment, sum(n)::bigint AS n, max(last_at) AS newest
+  FROM rollup_degraded WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+ GROUP BY degraded, deployment ORDER BY n DESC, degraded, deployment LIMIT 50
 
 -- name: batches
+-- One row per call of the batch door, so there are few; the newest 20,000.
 SELECT table_name, operation, method, count(*) AS n, sum(rows_ok)::bigint AS rows_ok,
        sum(rows_failed)::bigint AS rows_failed, sum(duration_ms)::bigint AS duration_ms,
        count(*) FILTER (WHERE error IS NOT NULL) AS failed, max(ts) AS newest
-  FROM batch_operation_logs WHERE ts >= $1 AND ts < $2
+  FROM (SELECT table_name, operation, method, rows_ok, rows_failed, duration_ms, error, ts
+          FROM batch_operation_logs WHERE id >= omn_since($1) AND ts >= $1 AND ts < $2
+         ORDER BY id DESC LIMIT 20000) AS newest
  GROUP BY table_name, operation, method ORDER BY rows_ok DESC LIMIT 100
 
 -- name: dead_letters
 SELECT table_name, sqlstate, error, count(*) AS n, max(ts) AS newest
-  FROM dead_letters WHERE ts >= $1 AND ts < $2
+  FROM (SELECT table_name, sqlstate, error, ts FROM dead_letters WHERE ts >= $1 AND ts < $2
+         ORDER BY ts DESC LIMIT 20000) AS newest
  GROUP BY table_name, sqlstate, error ORDER BY n DESC LIMIT 50

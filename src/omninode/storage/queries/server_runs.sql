@@ -16,10 +16,10 @@ SELECT page.*, calls.n AS calls, calls.failed AS calls_failed, calls.cost_uusd, 
               sum(cost_uusd)::bigint AS cost_uusd,
               count(*) FILTER (WHERE ok AND cost_uusd IS NULL) AS unpriced,
               coalesce(sum(tokens_in + tokens_out), 0)::bigint AS tokens
-         FROM llm_calls WHERE run_id = page.id) AS calls
+         FROM llm_calls WHERE run_id = page.id AND id >= omn_run_since(page.id)) AS calls
  CROSS JOIN LATERAL (
        SELECT count(*) AS n, count(*) FILTER (WHERE status <> 'ok') AS failed
-         FROM tasks WHERE run_id = page.id) AS work
+         FROM tasks WHERE run_id = page.id AND id >= omn_run_since(page.id)) AS work
  ORDER BY page.started_at DESC, page.id DESC
 
 -- name: count
@@ -37,23 +37,23 @@ SELECT id, started_at, finished_at, status, prompt, workspace, is_simulated, dur
 -- name: metrics
 SELECT id, ts, phase, metric, value, ok, labels
   FROM performance_metrics
- WHERE run_id = $1 AND metric IN ('phase_duration_ms', 'source_duration_ms')
+ WHERE run_id = $1 AND id >= omn_run_since($1) AND metric IN ('phase_duration_ms', 'source_duration_ms')
  ORDER BY ts LIMIT 5000
 
 -- name: tasks
 SELECT id, ts, task_id, agent_id, task_type, description, depends_on, status, duration_ms, wait_ms, output, error
-  FROM tasks WHERE run_id = $1 ORDER BY ts LIMIT 10000
+  FROM tasks WHERE run_id = $1 AND id >= omn_run_since($1) ORDER BY ts LIMIT 10000
 
 -- name: calls
 SELECT id, ts, phase, task_id, agent_id, role, provider, deployment, model, ok, status, attempts, duration_ms,
        ttft_ms, tokens_in, tokens_out, cost_uusd, cache, degraded, error_class, is_simulated
-  FROM llm_calls WHERE run_id = $1 ORDER BY ts LIMIT 50000
+  FROM llm_calls WHERE run_id = $1 AND id >= omn_run_since($1) ORDER BY ts LIMIT 50000
 
 -- name: votes
 SELECT id, ts, round, deployment, model, decision, score, confidence, weight, deficiencies, counted, duration_ms,
        error_class
-  FROM votes WHERE run_id = $1 ORDER BY round, ts LIMIT 1000
+  FROM votes WHERE run_id = $1 AND id >= omn_run_since($1) ORDER BY round, ts LIMIT 1000
 
 -- name: errors
 SELECT id, ts, phase, fingerprint, error_class, message, retryable, attempt, place
-  FROM error_events WHERE run_id = $1 ORDER BY ts LIMIT 1000
+  FROM error_events WHERE run_id = $1 AND id >= omn_run_since($1) ORDER BY ts LIMIT 1000
