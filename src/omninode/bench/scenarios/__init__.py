@@ -12,6 +12,7 @@ from omninode.bench.scenarios import (
     database,
     gathering,
     overhead,
+    panels,
     pipeline,
     quorum,
     resilience,
@@ -39,5 +40,6 @@ ALL: tuple[Scenario, ...] = tuple(
         overhead,
         database,
         crash,
+        panels,
     )
 )
