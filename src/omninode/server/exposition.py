@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from omninode.server.live import LiveFeed
 from omninode.server.node import Node
+from omninode.storage.database import DatabaseStatistics
+from omninode.storage.lanes import LaneStatistics
 
 __all__ = ["exposition"]
 
@@ -69,6 +71,8 @@ def _families(node: Node, feed: LiveFeed) -> Iterator[tuple[str, str, str, _Samp
         ],
     )
     yield from _sharing(node)
+    if node.database is not None:
+        yield from _pool(node.database.statistics())
     for name, value in sorted(node.resources().items()):
         yield f"resource_{_FOREIGN.sub('_', name)}", "gauge", "The last sample of this process.", [({}, value)]
 
@@ -81,6 +85,35 @@ def _sharing(node: Node) -> Iterator[tuple[str, str, str, _Samples]]:
     yield "breaker_sharing", "gauge", "1 while breakers that open in other processes are heard of.", [({}, hears)]
     yield "breaker_news_total", "counter", "News of breakers in other processes.", [({}, sharing.heard)]
     yield "breaker_sensitised_total", "counter", "Breakers told to need less evidence.", [({}, sharing.sensitised)]
+
+
+# Of each lane: the family's name, its kind, its help, and the figure. The wait has two, and stands apart.
+_OF_LANES: tuple[tuple[str, str, str, Callable[[LaneStatistics], float]], ...] = (
+    ("pool_places", "gauge", "Connections each lane of the database pool has.", lambda lane: lane.size),
+    ("pool_in_use", "gauge", "Connections each lane holds.", lambda lane: lane.in_use),
+    ("pool_waiting", "gauge", "Callers that wait for a connection.", lambda lane: lane.waiting),
+    ("pool_oldest_use_seconds", "gauge", "How long the longest holder has held its.", lambda lane: lane.oldest_use_s),
+    ("pool_acquired_total", "counter", "Connections that were given out.", lambda lane: lane.acquired),
+    ("pool_timeouts_total", "counter", "Callers that got none in time.", lambda lane: lane.timeouts),
+)
+
+
+def _pool(pool: DatabaseStatistics) -> Iterator[tuple[str, str, str, _Samples]]:
+    yield "pool_connections", "gauge", "Database connections that are open.", [({}, pool.open)]
+    yield "pool_failed_connects_total", "counter", "Tries to connect that failed.", [({}, pool.failed_connects)]
+    yield "pool_discarded_total", "counter", "Connections that broke and were replaced.", [({}, pool.discarded)]
+    for name, kind, text, figure in _OF_LANES:
+        yield name, kind, text, [({"lane": lane.value}, figure(one)) for lane, one in pool.lanes.items()]
+    yield (
+        "pool_wait_seconds",
+        "gauge",
+        "Recent waits for a connection, by quantile.",
+        [
+            ({"lane": lane.value, "quantile": quantile}, wait_ms / 1000)
+            for lane, one in pool.lanes.items()
+            for quantile, wait_ms in (("0.5", one.wait_p50_ms), ("0.99", one.wait_p99_ms))
+        ],
+    )
 
 
 def _telemetry(node: Node) -> Iterator[tuple[str, str, str, _Samples]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -149,7 +150,11 @@ async def test_pages_live_on_without_a_database(told: History) -> None:
         assert panel.json["live"][0]["title"] == "worker → still here"
         health = (await site.get("/health")).json
         assert health["status"] == "degraded"
-        assert (await site.get("/metrics")).status == 200
+        metrics = await site.get("/metrics")
+        assert metrics.status == 200
+        tries = re.search(r"^omninode_pool_failed_connects_total (\d+)$", metrics.text, re.MULTILINE)
+        assert tries is not None
+        assert int(tries[1]) > 0
         assert (await site.get("/settings")).status == 200
         async with watching(site) as stream:
             await stream.until("worker → still here")

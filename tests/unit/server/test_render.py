@@ -14,6 +14,7 @@ from omninode.server.live import LiveFeed
 from omninode.server.panels import PanelCache
 from omninode.server.render import Renderer
 from omninode.server.window import Window
+from omninode.storage.database import Database
 from omninode.telemetry.bus import EventBus
 from omninode.testing.clock import FakeClock
 
@@ -91,11 +92,12 @@ async def test_an_error_is_not_kept() -> None:
 
 
 class Node:
-    """A node without a database."""
+    """A node, without a database unless it is given one."""
 
-    version, is_simulated, database = "1.2.3", True, None
+    version, is_simulated = "1.2.3", True
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database | None = None) -> None:
+        self.database = database
         self.bus = EventBus(capacity=1)
 
     def settings(self) -> tuple[()]:
@@ -135,6 +137,17 @@ def test_metrics_are_told_in_the_prometheus_format() -> None:
     assert text.endswith("\n")
     helped = {line.split()[2] for line in lines if line.startswith("# HELP")}
     assert {line.split("{")[0].split()[0] for line in lines if not line.startswith("#")} <= helped
+
+
+async def test_metrics_tell_of_each_lane_of_the_pool() -> None:
+    lines = exposition(Node(Database.open("postgresql://u@h/d", pool_size=10)), LiveFeed()).splitlines()
+    assert [line for line in lines if line.startswith("omninode_pool_places")] == [
+        'omninode_pool_places{lane="ingest"} 2',
+        'omninode_pool_places{lane="control"} 1',
+        'omninode_pool_places{lane="query"} 7',
+    ]
+    assert 'omninode_pool_timeouts_total{lane="ingest"} 0' in lines
+    assert sum(line.startswith('omninode_pool_wait_seconds{lane="query",quantile=') for line in lines) == 2
 
 
 def test_how_long_ago() -> None:
