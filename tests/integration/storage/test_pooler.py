@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +19,8 @@ import pytest
 from omninode.core.clock import SystemClock
 from omninode.core.errors import DatabaseError, MigrationError
 from omninode.core.ids import uuid7
+from omninode.resilience.circuit import CircuitState
+from omninode.resilience.snapshot import BreakerSnapshot
 from omninode.storage.batch import Operation
 from omninode.storage.bulk import BatchRequest, BulkWriter
 from omninode.storage.config import ConnectionConfig, PoolConfig
@@ -25,7 +28,9 @@ from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.flusher import SpoolFlusher
 from omninode.storage.migrate import Migration, migrate, packaged_migrations
+from omninode.storage.news import DatabaseNews
 from omninode.storage.spool import Spool
+from omninode.storage.state import DatabaseStateStore
 
 pytestmark = pytest.mark.integration
 
@@ -183,6 +188,31 @@ async def test_rows_of_the_spool_arrive_once(pooler, database: Database, tmp_pat
     async with database.acquire() as session:
         rows = await session.driver.fetch("SELECT id FROM performance_metrics WHERE metric = 'pooled'")
     assert sorted(row["id"] for row in rows) == sorted(written)
+
+
+async def test_breakers_of_other_processes_are_heard_of_through_the_proxy(pooler, database: Database) -> None:
+    now = SystemClock().now()
+    opened = BreakerSnapshot(
+        name="gpt", state=CircuitState.OPEN, failures=5, successes=0, generation=1, opened_at=now,
+        reopen_at=now + timedelta(seconds=20), reason="", updated_at=now,
+    )  # fmt: skip
+    async with Database.open(await pooler(), pool=_SHARED) as shared:
+        store = DatabaseStateStore(shared)
+        heard: dict[str, set[tuple[str, str]]] = {"proxy": set(), "direct": set()}
+
+        async def listen(way: str, source: Database) -> None:
+            await DatabaseNews(source, sender=UUID(int=0)).listen(
+                lambda news: heard[way].update((entry.name, entry.sender) for entry in news)
+            )
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            listening = [group.create_task(listen("proxy", shared)), group.create_task(listen("direct", database))]
+            await store.save([opened], [], moved={"gpt"})
+            while not all(heard.values()):
+                await asyncio.sleep(0.02)
+            for task in listening:
+                task.cancel()
+        assert heard == {"proxy": {("gpt", str(store.sender))}, "direct": {("gpt", str(store.sender))}}
 
 
 async def test_a_schema_is_checked_but_not_changed_through_the_proxy(pooler) -> None:
