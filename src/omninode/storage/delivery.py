@@ -159,9 +159,11 @@ def _grouped(
     for record in records:
         row = orjson.loads(record.data)
         columns = tuple(row)
-        if is_ordered(record.label) and latest.get(record.label, columns) != columns:
-            open_groups.pop((record.label, latest[record.label]), None)
-        latest[record.label] = columns
+        before = latest.get(record.label)
+        if before != columns:
+            if before is not None and is_ordered(record.label):
+                open_groups.pop((record.label, before), None)
+            latest[record.label] = columns
         group = open_groups.get((record.label, columns))
         if group is None:
             group = open_groups[record.label, columns] = []

@@ -12,8 +12,8 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["Record", "SegmentLog", "label_of", "parse_label", "unbroken"]
 
@@ -23,8 +23,7 @@ _SUFFIX = ".seg"
 _MOST_RETIRED = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One row on its way: its number in its spool (from 1), what it is for, and its JSON."""
 
     number: int
@@ -34,7 +33,8 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return _HEAD.size + 1 + len(self.label.encode()) + len(self.data)
+        label = self.label
+        return _HEAD.size + 1 + (len(label) if label.isascii() else len(label.encode())) + len(self.data)
 
 
 def label_of(table: str, key: str | None) -> str:

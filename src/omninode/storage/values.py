@@ -8,6 +8,7 @@ already have the right type, costs one pass at the speed of C.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -28,6 +29,8 @@ __all__ = ["prepared_column"]
 _NONE = type(None)
 _TIME_ZONE = attrgetter("tzinfo")
 _INTEGERS = {"int2": 2**15, "int4": 2**31, "int8": 2**63, "oid": 2**32}
+# Any number of them, one after the other.
+_UUIDS = re.compile(r"(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})*+")
 _FLOAT4_MAX = 3.4028235e38
 # A field ends at 1 GiB less what the protocol adds; beyond, the server does not answer but hangs up.
 _LARGEST_BYTES = 1_000_000_000
@@ -110,6 +113,15 @@ def _is_clean_text(values: Sequence[object]) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in joined
+
+
+def _are_written_uuids(values: Sequence[object]) -> bool:
+    """Whether every value is None or a UUID's text in its usual form."""
+    if not set(map(type, values)) <= {str, _NONE}:
+        return False
+    # As above: they are str or None. Of one length, so that no two halves make a whole.
+    texts: list[str] = [value for value in values if value is not None]  # type: ignore[misc]
+    return set(map(len, texts)) <= {36} and _UUIDS.fullmatch("".join(texts)) is not None
 
 
 _READY: dict[str, set[type]] = {

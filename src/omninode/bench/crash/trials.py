@@ -67,12 +67,11 @@ async def kill_writer(database: Database, directory: Path, *, after_s: float) ->
             raise RuntimeError(f"the writer ended by itself: {(await process.stderr.read()).decode()[-500:]}")
         reading = asyncio.create_task(process.stdout.read())
         await asyncio.sleep(after_s)
-        process.send_signal(signal.SIGKILL)
-        told = first + await reading
     finally:
-        with suppress(ProcessLookupError):
-            process.kill()
+        # Once only: a second signal would look after the process and take its end from who waits for it.
+        process.kill()
         await process.wait()
+    told = first + await reading
     flusher = SpoolFlusher(Spool(directory), database)
     await flusher.adopt(Deadline.after(_DRAIN_S))
     statistics = flusher.statistics()

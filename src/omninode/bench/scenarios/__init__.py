@@ -18,6 +18,7 @@ from omninode.bench.scenarios import (
     resilience,
     resilience_real,
     retry,
+    spool,
     start,
 )
 
@@ -39,6 +40,7 @@ ALL: tuple[Scenario, ...] = tuple(
         resilience_real,
         overhead,
         database,
+        spool,
         crash,
         panels,
     )
