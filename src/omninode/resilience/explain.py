@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.bulkhead import Bulkhead
 from omninode.resilience.fallback import Fallback
-from omninode.resilience.parking import Park
 from omninode.resilience.schedule import RetryConfig
 from omninode.resilience.stack import Stack
+
+if TYPE_CHECKING:
+    from omninode.resilience.parking import Park
 
 __all__ = ["breaker_line", "bulkhead_line", "explained", "fallback_line", "park_line", "retry_line"]
 
