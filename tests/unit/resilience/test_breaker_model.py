@@ -21,6 +21,7 @@ pytestmark = pytest.mark.unit
 
 THRESHOLD, BREAK, LONGEST, CLOSING, CALM = 3, 10.0, 35.0, 2, 50
 UP, DOWN, HEIGHT, CLOSED_BELOW = math.log(0.95 / 0.5), math.log(0.05 / 0.5), math.log(22_026.0), -4.6
+NEVER = (math.inf, math.inf)
 FAILED = {Outcome.TRANSIENT, Outcome.TIMEOUT, Outcome.OVERLOAD}
 ERRORS = {
     Outcome.TRANSIENT: ConnectionError("down"),
@@ -44,12 +45,12 @@ class Model:
         self.evidence = self.good = self.probes = self.score = 0
         self.began = self.until = self.probed_at = 0.0
         self.openings = self.calm = 0
-        self.alert_until = -math.inf
+        self.alert = NEVER
 
     def move(self, state):
         self.state, self.epoch = state, self.epoch + 1
         self.evidence = self.good = self.probes = self.score = self.calm = 0
-        self.alert_until = -math.inf
+        self.alert = NEVER
 
     def open(self, now):
         self.openings += 1
@@ -91,7 +92,7 @@ class Model:
             self.judge(kind, now)
 
     def weigh(self, kind, now):
-        share = 0.5 if now < self.alert_until else 1.0
+        is_alert = self.alert[0] <= now < self.alert[1]
         if kind == "successes":
             self.evidence = max(0, self.evidence + DOWN) if self.scores else 0
             self.calm += self.openings > 0
@@ -100,7 +101,10 @@ class Model:
         elif kind == "failures":
             self.calm = 0
             self.evidence += UP if self.scores else 1
-            if self.evidence >= (HEIGHT * share if self.scores else math.ceil(THRESHOLD * share)):
+            needed = HEIGHT if self.scores else THRESHOLD
+            if is_alert:
+                needed = 0.75 * HEIGHT if self.scores else math.ceil(THRESHOLD / 2)
+            if self.evidence >= needed:
                 self.open(now)
 
     def judge(self, kind, now):
@@ -231,7 +235,7 @@ class BreakerAgainstModel(RuleBasedStateMachine):
     @rule()
     def alert(self):
         self.breaker.detector.sensitise(20.0)
-        self.model.alert_until = self.now + 20.0
+        self.model.alert = (self.now, self.now + 20.0)
 
     @rule()
     def open_by_hand(self):
