@@ -95,15 +95,17 @@ async def _plan_of(session: Session, text: str) -> Mapping[str, object]:
     # The driver cannot send EXPLAIN (GENERIC_PLAN) with parameters in it; a prepared statement gets the same plan.
     driver = session.driver
     with translated("explain"):
-        await driver.execute(f"PREPARE {_PREPARED} AS {text}")
-        try:
-            await driver.execute("SET plan_cache_mode = force_generic_plan")
-            count = await session.fetchval("indexes.parameter_count", _PREPARED)
-            values = f"({', '.join(['NULL'] * count)})" if count else ""
-            answer = await driver.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {_PREPARED} {values}")
-        finally:
-            await driver.execute("RESET plan_cache_mode")
-            await driver.execute(f"DEALLOCATE {_PREPARED}")
+        # One transaction, so that behind a proxy too all of it meets one connection, which keeps nothing of it.
+        async with session.rolled_back():
+            await driver.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            await driver.execute(f"PREPARE {_PREPARED} AS {text}")
+            try:
+                async with session.transaction():  # one that fails leaves the rest of the transaction usable
+                    count = await session.fetchval("indexes.parameter_count", _PREPARED)
+                    values = f"({', '.join(['NULL'] * count)})" if count else ""
+                    answer = await driver.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {_PREPARED} {values}")
+            finally:
+                await driver.execute(f"DEALLOCATE {_PREPARED}")
     return _root(answer)
 
 

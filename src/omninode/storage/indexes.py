@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from omninode.storage.catalog import quoted
-from omninode.storage.config import PoolConfig
 from omninode.storage.connection import connect
 from omninode.storage.failures import translated
 from omninode.storage.session import Session
@@ -64,7 +63,7 @@ async def find_missing(session: Session) -> tuple[IndexChange, ...]:
 
 async def create_missing(database: Database, *, dry_run: bool = False) -> tuple[IndexChange, ...]:
     """Create what `find_missing` finds, one after the other, on a connection of its own (building may take long)."""
-    connection = await connect(database.config, pool=PoolConfig(statement_timeout_s=3600))
+    connection = await connect(database.config, pool=replace(database.pool, statement_timeout_s=3600))
     try:
         session = Session(connection, database.queries)
         missing = await find_missing(session)

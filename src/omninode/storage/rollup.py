@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import itemgetter
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from omninode.core.ids import uuid7
-from omninode.storage.config import PoolConfig
 from omninode.storage.connection import connect
 from omninode.storage.failures import translated
 from omninode.storage.histogram import histogram
@@ -102,7 +101,7 @@ async def merge_closed(database: Database, now: datetime) -> int:
 
 async def recount(database: Database, since: datetime) -> None:
     """Make the rollups since `since` again from the rows, which must all still be there; writers wait meanwhile."""
-    connection = await connect(database.config, pool=PoolConfig(statement_timeout_s=3600))
+    connection = await connect(database.config, pool=replace(database.pool, statement_timeout_s=3600))
     try:
         with translated("recount"):
             await connection.execute("SELECT omn_rebuild_rollups($1)", since)

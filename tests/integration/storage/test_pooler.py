@@ -29,6 +29,7 @@ from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.flusher import SpoolFlusher
 from omninode.storage.migrate import Migration, migrate, packaged_migrations
 from omninode.storage.news import DatabaseNews
+from omninode.storage.optimizer import PerformanceOptimizer
 from omninode.storage.spool import Spool
 from omninode.storage.state import DatabaseStateStore
 
@@ -135,6 +136,18 @@ async def make_tables(database: Database, names: list[str]) -> None:
             )
 
 
+async def open_several(database: Database) -> None:
+    """Make the proxy open all the server connections it may, to swap them from now on."""
+
+    async def hold() -> None:
+        async with database.transaction() as session:
+            await session.driver.execute("SELECT pg_sleep(0.1)")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(hold())
+
+
 async def what_sessions_keep(database: Database) -> list[tuple[object, ...]]:
     """Of each server connection behind the proxy: prepared statements, advisory locks, temporary tables, settings."""
     found = {}
@@ -174,6 +187,19 @@ async def test_transactions_have_the_limits_that_sessions_cannot_keep(pooler) ->
         assert caught.value.sqlstate == "57014"
         async with shared.transaction() as session, session.transaction():  # a savepoint keeps them
             assert await session.driver.fetchval("SHOW lock_timeout") == "7s"
+
+
+async def test_queries_are_explained_and_indexes_made_through_the_proxy(pooler, database: Database) -> None:
+    async with database.acquire() as session:
+        await session.driver.execute("CREATE TABLE shared_lookup (id int PRIMARY KEY, run_id uuid)")
+    async with Database.open(await pooler(), pool=_SHARED) as shared:
+        await open_several(shared)
+        await shared.fetch("storage.applied_versions")
+        report = await PerformanceOptimizer(shared).optimize_queries()
+        assert {advice.statement for advice in report.queries if advice.plan_cost} >= {"storage.applied_versions"}
+        made = await PerformanceOptimizer(shared).create_missing_indexes()
+        assert {change.table for change in made if change.created} >= {"shared_lookup"}
+        assert set(await what_sessions_keep(shared)) == {(0, 0, 0, "auto")}
 
 
 async def test_rows_of_the_spool_arrive_once(pooler, database: Database, tmp_path: Path) -> None:
