@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from omninode.core import current
 from omninode.core.clock import SystemClock
 from omninode.core.deadline import Deadline
-from omninode.core.errors import DatabaseUnavailableError, DeadlineExceededError, PoolExhaustedError
+from omninode.core.errors import DatabaseError, DatabaseUnavailableError, DeadlineExceededError, PoolExhaustedError
 from omninode.resilience.circuit import CircuitState
 from omninode.resilience.snapshot import BreakerSnapshot
 from omninode.storage.batch import Operation
@@ -19,6 +21,7 @@ from omninode.storage.bulk import BatchRequest, BulkWriter
 from omninode.storage.capacity import read_capacity
 from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.database import Database
+from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.lanes import Lane
 from omninode.storage.state import DatabaseStateStore
 from omninode.testing.clock import FakeClock
@@ -159,3 +162,45 @@ async def test_pools_are_added_up_against_what_the_server_allows(database_url: s
         assert both is not None
         assert sorted([*before.pools, 33, 90]) == sorted(both.pools)
         assert both.missing == both.wanted - (both.max_connections - both.reserved - 10) > 0
+
+
+@pytest.mark.fault
+async def test_a_server_killed_under_load_gives_only_errors_worth_repeating(own_server: EmbeddedPostgres) -> None:
+    """Whatever the driver raises in each of its states, it comes out as retryable, and costs no connection."""
+    errors: list[DatabaseError] = []
+    done = 0
+    end = asyncio.Event()
+
+    async def work(database: Database) -> None:
+        nonlocal done
+        while not end.is_set():
+            try:
+                async with database.transaction() as session:
+                    await session.fetch("storage.applied_versions")
+                    await session.driver.execute("SELECT pg_sleep(0.001)")
+                done += 1
+            except DatabaseError as error:
+                errors.append(error)
+                await asyncio.sleep(0.01)
+
+    async def go_on_for(more: int) -> None:
+        until = done + more
+        async with asyncio.timeout(30):
+            while done < until:
+                await asyncio.sleep(0.01)
+
+    async with Database.open(own_server.config, pool_size=10) as database, asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(work(database))
+        await go_on_for(100)
+        pid = (await own_server.status()).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while len(errors) < 20:
+                await asyncio.sleep(0.01)
+        await own_server.start()
+        await go_on_for(100)
+        end.set()
+    assert not [error for error in errors if not error.retryable]
+    assert (database.statistics().in_use, database.statistics().waiting) == (0, 0)
