@@ -246,15 +246,14 @@ class Track:
 
     def _spill(self) -> bool:
         """Write the beginning of the backlog to the disk; whether that went well."""
-        assert self._backlog_from is not None
-        start = len(self._memory) - (self._next - self._backlog_from)
-        for index in range(start, min(start + _SPILL_ROWS, len(self._memory))):
-            record = self._memory[index]
+        for _ in range(_SPILL_ROWS):
+            if self._backlog_from is None:
+                break
+            # The backlog is the end of memory; counted from there, as making room on disk may take its beginning.
+            record = self._memory[self._backlog_from - self._next]
             if not self._to_disk(record):
                 return False
-            self._backlog_from = record.number + 1
-        if self._backlog_from == self._next:
-            self._backlog_from = None
+            self._backlog_from = record.number + 1 if record.number + 1 < self._next else None
         return True
 
     def _remember(self, record: Record) -> None:

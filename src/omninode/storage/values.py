@@ -85,6 +85,9 @@ def _is_ready(values: Sequence[object], column: Column) -> bool:
         return False
     if column.type in _TEXTS:
         return types <= {str} and column.max_length is None and _is_clean_text(values)
+    if column.type == "uuid" and str in types:
+        # The driver encodes their text in C, three times as fast as UUID takes to read it.
+        return _are_written_uuids(values)
     if column.type in _INTEGERS:
         limit = _INTEGERS[column.type]
         return types <= {int} and _are_between(values, -limit, limit)
