@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from inspect import isawaitable
 from threading import Lock
@@ -23,9 +22,9 @@ from omninode.core import current
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import BreakerOpenError
 from omninode.core.events import BreakerChanged, EventSink, shielded
-from omninode.resilience.circuit import Break, BreakerStatistics, CircuitBreakerConfig, CircuitState
+from omninode.resilience.circuit import Break, BreakerStatistics, CircuitBreakerConfig, CircuitState, Counts
 from omninode.resilience.classify import FAILURES, Outcome, outcome_of
-from omninode.resilience.detector import Consecutive, Detector
+from omninode.resilience.detector import CALM_SUCCESSES, Consecutive, Detector
 from omninode.resilience.probes import Probes
 from omninode.resilience.snapshot import BreakerSnapshot
 
@@ -43,8 +42,8 @@ T = TypeVar("T")
 
 # How long a refused caller is told to wait while a probe is under way; its end is not known.
 _PROBE_WAIT_S = 0.3
-# So many successes while closed, and the breaks are short again.
-_CALM_SUCCESSES = 50
+# A break is to end while those refused in it still have this share of their time.
+_BREAK_SHARE = 0.5
 
 
 class Permit:
@@ -69,17 +68,6 @@ class Permit:
         if self._is_held:
             self._is_held = False
             self._breaker._settle(self.generation, outcome, cause, self.started)  # noqa: SLF001 - two halves of one thing
-
-
-@dataclass(slots=True)
-class _Counts:
-    successes: int = 0
-    failures: int = 0
-    neutral: int = 0
-    rejected: int = 0
-    stale: int = 0
-    openings: int = 0
-    told: int = 0
 
 
 class CircuitBreaker:
@@ -112,10 +100,12 @@ class CircuitBreaker:
         self._state = CircuitState.CLOSED
         self._generation = 0
         self._break: Break | None = None
-        self._openings_in_a_row = 0
+        # Since its breaks were short.
+        self.openings_in_a_row = 0
         self._calm = 0
+        self._patience_s = 0.0
         self._probes = Probes(self.config)
-        self._counts = _Counts()
+        self._counts = Counts()
 
     # What it is doing
 
@@ -221,11 +211,18 @@ class CircuitBreaker:
             self._enter(CircuitState.HALF_OPEN, "the break is over")
         if not self._probes.has_free(now):
             raise self._refusal()
-        self._probes.begin(now)
+        self._probes.begin(now, break_s=self.config.longest_break_s(self.openings_in_a_row))
         return Permit(self, generation=self._generation, is_probe=True)
 
-    def _refusal(self) -> BreakerOpenError:
+    def turn_away(self) -> None:
+        """Count a caller who is refused, and how long he could have waited: a break need not be longer than that."""
         self._counts.rejected += 1
+        deadline = current.scope().deadline
+        if deadline is not None:
+            self._patience_s = max(self._patience_s, deadline.remaining())
+
+    def _refusal(self) -> BreakerOpenError:
+        self.turn_away()
         wait = self.retry_after_s
         if wait is None:
             remedy, state = "call close() or reset() to let calls through", "is isolated by hand"
@@ -254,14 +251,13 @@ class CircuitBreaker:
             self._counts.successes += 1
             if self.detector.succeeded(took_s):
                 self._open(self.detector.reason)
-            elif self._openings_in_a_row:
+            elif self.openings_in_a_row:
                 self._calm += 1
-                if self._calm >= _CALM_SUCCESSES:
-                    self._openings_in_a_row = 0
+                if self._calm >= CALM_SUCCESSES:
+                    self.openings_in_a_row = 0
                     self._issue_ticket()
         elif outcome in FAILURES:
             self._counts.failures += 1
-            self._calm = 0
             if self.detector.failed(took_s):
                 self._open(f"{self.detector.reason}, the last a {cause or outcome.value}")
         else:
@@ -277,6 +273,9 @@ class CircuitBreaker:
         else:
             self._counts.neutral += 1
         if verdict is CircuitState.CLOSED:
+            if self.config.closing is not None:
+                # The test is next to certain that it lives, so the break after this one begins short again.
+                self.openings_in_a_row = min(1, self.openings_in_a_row)
             self._enter(verdict, f"{self._probes.successes} probes succeeded")
         elif verdict is CircuitState.OPEN:
             self._open(f"a probe failed with {cause or outcome.value}")
@@ -298,15 +297,18 @@ class CircuitBreaker:
 
     def reset(self) -> None:
         """Close, and begin the statistics and the growth of breaks anew."""
-        self._openings_in_a_row = 0
+        self.openings_in_a_row = 0
         self._enter(CircuitState.CLOSED, "reset by hand")
-        self._counts = _Counts()
+        self._counts = Counts()
         self.passed = 0
 
     def _open(self, reason: str) -> None:
-        self._openings_in_a_row += 1
+        self.openings_in_a_row += 1
         self._counts.openings += 1
-        length = self.config.longest_break_s(self._openings_in_a_row)
+        length = self.config.longest_break_s(self.openings_in_a_row)
+        if self._patience_s:
+            length = min(length, max(self.config.longest_break_s(1), _BREAK_SHARE * self._patience_s))
+            self._patience_s = 0.0
         length *= 1.0 - self.config.jitter * self._random.random()
         now = self._clock.monotonic()
         # What began on the word of others stays second hand until it closes, however often a probe fails.
@@ -344,7 +346,7 @@ class CircuitBreaker:
             )
 
     def _issue_ticket(self) -> None:
-        is_ordinary = self._state is CircuitState.CLOSED and not self._openings_in_a_row and not self._is_timed
+        is_ordinary = self._state is CircuitState.CLOSED and not self.openings_in_a_row and not self._is_timed
         self.ticket = self._generation + 1 if is_ordinary else 0
 
     # Surviving a restart
@@ -387,7 +389,7 @@ class CircuitBreaker:
         elif snapshot.state is CircuitState.OPEN and snapshot.reopen_at is not None:
             longest = self.config.longest_break_s(60)
             left = min(max(0.0, (snapshot.reopen_at - now).total_seconds()), longest)
-        self._openings_in_a_row = max(1, self._openings_in_a_row)
+        self.openings_in_a_row = max(1, self.openings_in_a_row)
         began = self._clock.monotonic()
         self._break = Break(
             opened_at=snapshot.opened_at or now,

@@ -59,9 +59,13 @@ class RetryBudget:
         if self.tokens < self.config.size:
             self.tokens = min(self.config.size, self.tokens + self.config.ratio)
 
-    def withdraw(self, outcome: Outcome) -> bool:
-        """Take the price of a retry after `outcome`; False, and counted in `denied`, when there is too little."""
-        price = self.config.slow_cost if outcome in {Outcome.TIMEOUT, Outcome.OVERLOAD} else self.config.cost
+    def withdraw(self, outcome: Outcome, *, is_asked: bool = False) -> bool:
+        """Take the price of a retry after `outcome`; False, and counted in `denied`, when there is too little.
+
+        A throttled answer that named a wait (`is_asked`) costs what a quick error does: the retry keeps to it.
+        """
+        is_slow = outcome is Outcome.TIMEOUT or (outcome is Outcome.OVERLOAD and not is_asked)
+        price = self.config.slow_cost if is_slow else self.config.cost
         if self.tokens < price:
             self.denied += 1
             return False

@@ -19,7 +19,10 @@ from omninode.resilience.ranges import (
     require_share,
 )
 
-__all__ = ["Break", "BreakerStatistics", "CircuitBreakerConfig", "CircuitState"]
+__all__ = ["Break", "BreakerStatistics", "CircuitBreakerConfig", "CircuitState", "Counts"]
+
+# Seven failures in a row, by the defaults.
+_SUDDEN_TRIP_CALLS = 80.0
 
 
 class CircuitState(Enum):
@@ -47,7 +50,8 @@ class CircuitBreakerConfig:
         detector: another rule for opening, such as `Sequential()`.
         closing: another rule for half open. With it each probe moves a score as in `Sequential`, from zero: above zero
             it opens again, and at `-ln(100)` (two successes more than failures, by the defaults) it closes. A failure
-            after a success is then no reason to open again, which at 50 % failures kept a breaker open for ever.
+            after a success is then no reason to open again, which at 50 % failures kept a breaker open for ever; and
+            once closed by it, the next break is as short as a first one.
         classify: what an error says about the other side.
     """
 
@@ -67,16 +71,18 @@ class CircuitBreakerConfig:
     def sequential(cls, *, p0: float = 0.5, p1: float = 0.95, false_trip_calls: float = 22_026.0) -> Self:
         """The recommended breaker: sequential tests for opening and closing, short growing breaks, probes that ramp.
 
-        A break is drawn from 0.4 to 0.6 s and doubles with each opening, up to 4.8 s. The tests compare failure rates
+        A break is drawn from 0.4 to 0.6 s and grows by half with each opening, up to 2.4 s. Seven failures in a row
+        open it after a calm stretch, else about 16. The tests compare failure rates
         `p0` and `p1`, see `Sequential`; use (0.3, 0.9) where a healthy alternate makes opening cheap. Under partial
         outages the document's breaker raises the failures a caller sees, and this one does not: it stays closed below
         about 78 % failures, which is what retries are for.
         """
-        test = Sequential(p0=p0, p1=p1, false_trip_calls=false_trip_calls)
+        sudden = min(_SUDDEN_TRIP_CALLS, false_trip_calls)
+        test = Sequential(p0=p0, p1=p1, false_trip_calls=false_trip_calls, sudden_trip_calls=sudden)
         return cls(
             timeout_seconds=0.6,
-            break_growth=2.0,
-            max_break_seconds=4.8,
+            break_growth=1.5,
+            max_break_seconds=2.4,
             jitter=1 / 3,
             probe_ramp=True,
             detector=test,
@@ -144,3 +150,16 @@ class BreakerStatistics:
     """Results that came after the state they were admitted under had passed."""
     openings: int
     probes_under_way: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a breaker has counted since it was made or reset; the fields are those of its statistics."""
+
+    successes: int = 0
+    failures: int = 0
+    neutral: int = 0
+    rejected: int = 0
+    stale: int = 0
+    openings: int = 0
+    told: int = 0

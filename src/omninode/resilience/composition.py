@@ -20,6 +20,7 @@ from omninode.resilience.outcome import PolicyStatistics, Tally
 from omninode.resilience.ranges import require_callable, require_kind, require_methods, require_seconds
 from omninode.resilience.retry import RetryManager
 from omninode.resilience.schedule import RetryConfig
+from omninode.resilience.seeds import seed_of
 from omninode.resilience.stack import Extras, Stack
 from omninode.resilience.timeout import AttemptTimeout
 
@@ -57,6 +58,7 @@ class Settings:
     extras: Extras
     clock: Clock
     sink: EventSink | None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         owner = f"policy {self.name!r}"
@@ -78,6 +80,7 @@ def _require_extras(owner: str, extras: Extras) -> None:
     from omninode.resilience.chaos import ChaosConfig
     from omninode.resilience.hedge import Hedge
     from omninode.resilience.limiter import Adaptive
+    from omninode.resilience.pace import Pace
     from omninode.resilience.parking import Park
     from omninode.resilience.rate import Rate
     from omninode.resilience.soft import SoftTimeout
@@ -90,6 +93,7 @@ def _require_extras(owner: str, extras: Extras) -> None:
     require_kind(owner, "limit", extras.limit, Adaptive, type(None))
     require_kind(owner, "soft_timeout", extras.soft_timeout, SoftTimeout, type(None))
     require_kind(owner, "chaos", extras.chaos, ChaosConfig, type(None))
+    require_kind(owner, "pace", extras.pace, Pace, type(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,10 +209,10 @@ class Composition:
 
 def composed(settings: Settings) -> Composition:
     """The parts that `settings` ask for. Raises InvalidArgumentError for settings that make no sense together."""
-    name, clock, sink = settings.name, settings.clock, shielded(settings.sink)
+    name, clock, sink, seed = settings.name, settings.clock, shielded(settings.sink), settings.seed
     breaker, bulkhead, fallback = settings.breaker, settings.bulkhead, settings.fallback
     if isinstance(breaker, CircuitBreakerConfig):
-        breaker = CircuitBreaker(name, breaker, clock=clock, sink=sink)
+        breaker = CircuitBreaker(name, breaker, clock=clock, sink=sink, seed=seed_of(seed, "breaker"))
     if isinstance(bulkhead, BulkheadConfig):
         bulkhead = Bulkhead(name, bulkhead, clock=clock, sink=sink)
     if fallback is not None and not isinstance(fallback, Fallback):
@@ -222,7 +226,14 @@ def composed(settings: Settings) -> Composition:
         deadline_s=settings.deadline_s,
         timeout=timeout,
         streaming_timeout=streaming_timeout,
-        retry=RetryManager(settings.retry, clock=clock, sink=sink, name=name, bounds_attempts=not is_timed),
+        retry=RetryManager(
+            settings.retry,
+            clock=clock,
+            sink=sink,
+            seed=seed_of(seed, "retry"),
+            name=name,
+            bounds_attempts=not is_timed,
+        ),
         breaker=breaker,
         bulkhead=bulkhead,
         fallback=fallback,
@@ -234,6 +245,7 @@ def composed(settings: Settings) -> Composition:
             clock=clock,
             sink=sink,
             classify=settings.retry.classify if breaker is None else breaker.config.classify,
+            seed=seed,
         ),
         tally=Tally(),
         lock=Lock(),

@@ -15,7 +15,10 @@ from omninode.core.errors import InvalidArgumentError
 from omninode.resilience.ranges import require_count, require_share
 from omninode.resilience.sensitivity import Sensitivity
 
-__all__ = ["Consecutive", "Detector", "DetectorSpec", "Sequential"]
+__all__ = ["CALM_SUCCESSES", "Consecutive", "Detector", "DetectorSpec", "Sequential"]
+
+CALM_SUCCESSES = 50
+"""After so many successes a target counts as well again."""
 
 # The share of its height that a score needs to reach while sensitised.
 _WARY = 0.75
@@ -150,11 +153,16 @@ class Sequential:
     Sensitised, three quarters of the height are enough: 12 failures instead of 16, for false trips at least
     `false_trip_calls ** 0.75` calls apart (1,808) for as long as that lasts. Half of it would have processes that share a
     half-broken target refuse several times as many calls as each by itself; a test of `peers` holds the difference.
+
+    `sudden_trip_calls` is the bound for failures that follow on 50 successes in a row, or on nothing: less evidence
+    will do there, for what failed that suddenly is hardly a target that always fails at rate p0, and each of these
+    stretches gives one such chance only.
     """
 
     p0: float = 0.5
     p1: float = 0.95
     false_trip_calls: float = 22_026.0
+    sudden_trip_calls: float | None = None
 
     def __post_init__(self) -> None:
         require_share("Sequential", "p0", self.p0)
@@ -162,6 +170,11 @@ class Sequential:
         if not 0.0 < self.p0 < self.p1 < 1.0:
             raise InvalidArgumentError(f"Sequential: p0 is {self.p0!r}, p1 is {self.p1!r}; pass 0 < p0 < p1 < 1")
         require_share("Sequential", "false_trip_calls", self.false_trip_calls, low=2.0, high=1e300)
+        sudden = self.sudden_trip_calls
+        if sudden is not None and not 1 < sudden <= self.false_trip_calls:
+            raise InvalidArgumentError(
+                f"Sequential: sudden_trip_calls is {sudden!r}; pass a number above 1, at most false_trip_calls"
+            )
 
     @property
     def is_timed(self) -> bool:
@@ -170,7 +183,9 @@ class Sequential:
 
     def start(self, clock: Clock) -> Detector:
         """See `DetectorSpec.start`."""
-        return _Score(up=self.up, down=self.down, height=math.log(self.false_trip_calls), clock=clock)
+        height = math.log(self.false_trip_calls)
+        sudden = height if self.sudden_trip_calls is None else math.log(self.sudden_trip_calls)
+        return _Score(up=self.up, down=self.down, height=height, sudden=sudden, clock=clock)
 
     @property
     def up(self) -> float:
@@ -184,23 +199,35 @@ class Sequential:
 
 
 class _Score:
-    __slots__ = ("_down", "_height", "_score", "_sensitivity", "_up", "is_calm")
+    __slots__ = ("_down", "_height", "_is_sudden", "_score", "_sensitivity", "_streak", "_sudden", "_up", "is_calm")
 
-    def __init__(self, *, up: float, down: float, height: float, clock: Clock) -> None:
+    def __init__(self, *, up: float, down: float, height: float, sudden: float, clock: Clock) -> None:
         self._sensitivity = Sensitivity(clock)
         self._up = up
         self._down = down
         self._height = height
+        self._sudden = sudden
         self._score = 0.0
+        self._streak = 0
+        # Whether the failures that come next, or are being counted, follow on a calm stretch.
+        self._is_sudden = True
         self.is_calm = True
 
     def succeeded(self, took_s: float) -> bool:  # noqa: ARG002 - this rule knows no time
-        self._score = max(0.0, self._score + self._down)
-        self.is_calm = not self._score
+        if self._score:
+            self._score = max(0.0, self._score + self._down)
+            if not self._score:
+                # This stretch is over, and with it the one chance to trip on less.
+                self._is_sudden = self._sudden == self._height
+        self._streak += 1
+        if self._streak >= CALM_SUCCESSES:
+            self._is_sudden = True
+        self.is_calm = self._is_sudden and not self._score
         return False
 
     def failed(self, took_s: float) -> bool:  # noqa: ARG002 - this rule knows no time
         self._score += self._up
+        self._streak = 0
         self.is_calm = False
         return self._score >= self._needed
 
@@ -213,7 +240,9 @@ class _Score:
 
     def reset(self) -> None:
         self._score = 0.0
-        self.is_calm = True
+        self._streak = 0
+        self._is_sudden = self._sudden == self._height
+        self.is_calm = self._is_sudden
         self._sensitivity.set(0.0)
 
     @property
@@ -222,4 +251,5 @@ class _Score:
 
     @property
     def _needed(self) -> float:
-        return _WARY * self._height if self._sensitivity.is_on else self._height
+        needed = self._sudden if self._is_sudden else self._height
+        return min(needed, _WARY * self._height) if self._sensitivity.is_on else needed

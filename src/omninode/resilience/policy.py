@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from omninode.resilience.chaos import ChaosConfig
     from omninode.resilience.hedge import Hedge
     from omninode.resilience.limiter import Adaptive
+    from omninode.resilience.pace import Pace
     from omninode.resilience.parking import Park
     from omninode.resilience.rate import Rate
     from omninode.resilience.soft import SoftTimeout
@@ -66,8 +67,10 @@ class Policy:
         hedge: a second attempt beside a slow one; for calls that may be made twice.
         throttle, rate, limit: send less to what accepts little, at most so much per second, as many at once as go well.
         soft_timeout: tell the breaker early of attempts that run unusually long.
+        pace: taught by the attempts, for a parking place outside this policy.
         chaos: injected trouble, for tests and drills.
         clock, sink: time, and where events go; the clock and the sink of parts that are shared stay theirs.
+        seed: makes what its parts draw at random repeatable; a breaker that is shared keeps its own luck.
 
     Raises InvalidArgumentError for settings out of range and for parts that need one that is missing (`park` and
     `soft_timeout` need a breaker). The order of the parts is in the module; `then` makes another.
@@ -91,8 +94,10 @@ class Policy:
         limit: Adaptive | None = None,
         soft_timeout: SoftTimeout | None = None,
         chaos: ChaosConfig | None = None,
+        pace: Pace | None = None,
         clock: Clock | None = None,
         sink: EventSink | None = None,
+        seed: int | None = None,
     ) -> None:
         extras = Extras(
             park=park,
@@ -102,24 +107,24 @@ class Policy:
             limit=limit,
             soft_timeout=soft_timeout,
             chaos=chaos,
+            pace=pace,
         )
-        parts = self._parts = composed(
-            Settings(
-                name=name,
-                deadline_s=deadline_s,
-                attempt_timeout_s=attempt_timeout_s,
-                retry=RetryConfig(max_retries=0) if retry is None else retry,
-                breaker=breaker,
-                bulkhead=bulkhead,
-                fallback=fallback,
-                extras=extras,
-                clock=clock or SystemClock(),
-                sink=sink,
-            )
+        settings = Settings(
+            name=name,
+            deadline_s=deadline_s,
+            attempt_timeout_s=attempt_timeout_s,
+            retry=RetryConfig(max_retries=0) if retry is None else retry,
+            breaker=breaker,
+            bulkhead=bulkhead,
+            fallback=fallback,
+            extras=extras,
+            clock=clock or SystemClock(),
+            sink=sink,
+            seed=seed,
         )
-        self.name, self.retry = name, parts.retry
+        parts = self._parts = composed(settings)
+        self.name, self.retry, self._tally = name, parts.retry, parts.tally
         self.breaker, self.bulkhead, self.fallback = parts.breaker, parts.bulkhead, parts.fallback
-        self._tally = parts.tally
         self._compose()
 
     def _compose(self) -> None:

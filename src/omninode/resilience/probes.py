@@ -16,7 +16,7 @@ _CLOSING_SCORE = -math.log(100.0) + 1e-9
 class Probes:
     """The probes of one breaker; `clear` at every change of its state."""
 
-    __slots__ = ("_begun_at", "_config", "_score", "successes", "under_way")
+    __slots__ = ("_begun_at", "_break_s", "_config", "_score", "successes", "under_way")
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._config = config
@@ -25,7 +25,7 @@ class Probes:
     def clear(self) -> None:
         """Forget the probes of the last half-open stretch."""
         self.under_way = self.successes = 0
-        self._score = self._begun_at = 0.0
+        self._score = self._begun_at = self._break_s = 0.0
 
     def has_free(self, now: float) -> bool:
         """Whether one more may start.
@@ -37,12 +37,13 @@ class Probes:
         if self.under_way < quota:
             return True
         # Outside this stretch as well when the clock has gone back.
-        return not 0.0 <= now - self._begun_at < max(1.0, self._config.timeout_seconds)
+        return not 0.0 <= now - self._begun_at < max(1.0, self._break_s)
 
-    def begin(self, now: float) -> None:
-        """Start one."""
+    def begin(self, now: float, *, break_s: float) -> None:
+        """Start one, after a break of at most `break_s`."""
         self.under_way += 1
         self._begun_at = now
+        self._break_s = break_s
 
     def end(self, outcome: Outcome) -> CircuitState:
         """Where the ending of one leads: HALF_OPEN while it is not decided yet."""

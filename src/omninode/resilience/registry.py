@@ -14,6 +14,7 @@ from omninode.core.events import EventSink
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.circuit import BreakerStatistics, CircuitBreakerConfig, CircuitState
 from omninode.resilience.ranges import require_count
+from omninode.resilience.seeds import seed_of
 from omninode.resilience.snapshot import BreakerSnapshot
 
 __all__ = ["BreakerRegistry", "call_with_breaker"]
@@ -27,6 +28,7 @@ class BreakerRegistry:
     """Makes breakers on demand and keeps at most `max_size` of them.
 
     When it is full, the one unused for longest makes room, a closed one before an open one; `evicted` counts them.
+    With a `seed` the lengths of breaks are repeatable.
     """
 
     def __init__(
@@ -35,12 +37,15 @@ class BreakerRegistry:
         clock: Clock | None = None,
         sink: EventSink | None = None,
         max_size: int = 1000,
+        *,
+        seed: int | None = None,
     ) -> None:
         require_count("BreakerRegistry", "max_size", max_size, at_least=1)
         self._config = config or CircuitBreakerConfig()
         self._clock = clock or SystemClock()
         self._sink = sink
         self._max_size = max_size
+        self._seed = seed
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
         self._restorable: dict[str, BreakerSnapshot] = {}
         self._sensitive_until: dict[str, float] = {}
@@ -107,7 +112,7 @@ class BreakerRegistry:
     def _make(self, name: str, config: CircuitBreakerConfig) -> CircuitBreaker:
         while len(self._breakers) >= self._max_size:
             self._evict()
-        breaker = CircuitBreaker(name, config, clock=self._clock, sink=self._sink)
+        breaker = CircuitBreaker(name, config, clock=self._clock, sink=self._sink, seed=seed_of(self._seed, name))
         self._breakers[name] = breaker
         snapshot = self._restorable.pop(name, None)
         if snapshot is not None:

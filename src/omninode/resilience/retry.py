@@ -20,9 +20,10 @@ from omninode.core.current import Scope
 from omninode.core.deadline import Deadline
 from omninode.core.errors import RefusedError
 from omninode.core.events import AttemptFinished, EventSink, RetryScheduled, shielded
+from omninode.resilience.backoff import asked_wait_s
 from omninode.resilience.budget import RetryBudget
 from omninode.resilience.classify import Outcome, outcome_of
-from omninode.resilience.schedule import CallRecord, RetryConfig, note_end, wait_after
+from omninode.resilience.schedule import CallRecord, RetryConfig, is_worth_it, note_end, wait_after
 from omninode.resilience.snapshot import RetrySnapshot
 from omninode.resilience.timeout import AttemptTimeout
 
@@ -142,6 +143,18 @@ class RetryManager:
             record.attempts = 1
             record.started = started
             self._tell_attempt(record, func, Outcome.SUCCESS, None)
+
+    def may_repeat(self, error: Exception) -> bool:
+        """Whether a caller may try again by himself after `error`, on what `affords` lets him have.
+
+        False without a budget: nothing else would keep such attempts in bounds.
+        """
+        return self._budget is not None and self.config.max_retries > 0 and is_worth_it(error, self.config)
+
+    def affords(self, error: Exception) -> bool:
+        """Whether the budget pays for one more attempt after `error`; it then has."""
+        outcome, is_asked = outcome_of(self.config.classify, error), asked_wait_s(error) is not None
+        return self._budget is not None and self._budget.withdraw(outcome, is_asked=is_asked)
 
     def statistics(self) -> RetryStatistics:
         """What it has done so far."""

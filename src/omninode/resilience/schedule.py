@@ -14,7 +14,7 @@ from omninode.resilience.budget import BudgetConfig, RetryBudget
 from omninode.resilience.classify import Classifier, Outcome, classify, is_retryable
 from omninode.resilience.ranges import require_callable, require_count, require_kind, require_seconds, require_share
 
-__all__ = ["CallRecord", "RetryConfig", "note_end", "wait_after"]
+__all__ = ["CallRecord", "RetryConfig", "is_worth_it", "note_end", "wait_after"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def wait_after(
         # The breaker opened between two attempts: the caller should still see what opened it.
         error.__cause__ = record.last_error
     record.last_error = error
-    if not _is_worth_it(error, config):
+    if not is_worth_it(error, config):
         record.gave_up = "another attempt would not help"
         return None
     record.is_exhausted = True
@@ -125,7 +125,7 @@ def wait_after(
     if record.deadline is not None and wait_s >= record.deadline.remaining():
         record.gave_up = f"a wait of {wait_s:.2f} s would pass the deadline"
         return None
-    if budget is not None and not budget.withdraw(outcome):
+    if budget is not None and not budget.withdraw(outcome, is_asked=asked is not None):
         record.gave_up = "the retry budget of this target is used up"
         return None
     record.is_exhausted = False
@@ -156,7 +156,8 @@ def note_end(record: CallRecord, name: str) -> None:
         record.last_error.add_note(f"omninode: {name} gave up after {tries}: {record.gave_up}")
 
 
-def _is_worth_it(error: Exception, config: RetryConfig) -> bool:
+def is_worth_it(error: Exception, config: RetryConfig) -> bool:
+    """Whether `config` would try again after `error`."""
     if config.retry_on is is_retryable:
         return is_retryable(error)
     try:

@@ -22,6 +22,8 @@ from omninode.resilience.telling import Spell
 
 __all__ = ["SoftTimeout", "SoftTimeoutStatistics", "SoftlyTimed"]
 
+_MOST_DOUBLINGS = 6
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -88,6 +90,9 @@ class SoftlyTimed:
         after_s = self.after_s
         alarm = None
         if after_s is not None:
+            if permit.is_probe:
+                # What is slow now and not dead is found alive by one of the next probes, and its times are learned.
+                after_s *= 2.0 ** min(breaker.openings_in_a_row, _MOST_DOUBLINGS)
             alarm = asyncio.get_running_loop().call_later(after_s, self._report, permit)
         began = self._clock.monotonic()
         try:

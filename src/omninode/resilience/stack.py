@@ -1,7 +1,7 @@
 """The optional parts of a policy, made from their settings and put in their one order.
 
 Around the whole call: parking. Around each attempt, outermost first: hedge, throttle, rate, limit, breaker (with a soft
-timeout or without), the ear of the parking place, attempt timeout, chaos.
+timeout or without), the ear that learns the pace of parking, attempt timeout, chaos.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import EventSink
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.classify import Classifier
+from omninode.resilience.seeds import seed_of
 from omninode.resilience.timeout import AttemptTimeout
 
 if TYPE_CHECKING:
     from omninode.resilience.chaos import Chaos, ChaosConfig
     from omninode.resilience.hedge import Hedge, Hedging
     from omninode.resilience.limiter import Adaptive, AdaptiveLimit
+    from omninode.resilience.pace import Pace
     from omninode.resilience.parking import Park, Parking
     from omninode.resilience.rate import Rate, RateLimit
     from omninode.resilience.soft import SoftlyTimed, SoftTimeout
@@ -51,6 +53,7 @@ class Extras:
     limit: Adaptive | None = None
     soft_timeout: SoftTimeout | None = None
     chaos: ChaosConfig | None = None
+    pace: Pace | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -61,7 +64,7 @@ class Extras:
 class Stack:
     """The optional parts of one policy. Raises InvalidArgumentError for settings that make no sense together."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the parts are made with; it does not travel further
         self,
         name: str,
         extras: Extras,
@@ -71,12 +74,14 @@ class Stack:
         clock: Clock,
         sink: EventSink | None,
         classify: Classifier,
+        seed: int | None = None,
     ) -> None:
         for part in ("park", "soft_timeout"):
             if breaker is None and getattr(extras, part) is not None:
                 raise InvalidArgumentError(f"policy {name!r}: {part} works on a breaker and there is none; add one")
         self.extras = extras
         self._breaker, self._timeout = breaker, timeout
+        self._pace = extras.pace
         self.parking: Parking | None = None
         self.hedging: Hedging | None = None
         self.throttling: Throttling | None = None
@@ -85,24 +90,29 @@ class Stack:
         self.soft: SoftlyTimed | None = None
         self.chaos: Chaos | None = None
         if not extras.is_empty:
-            self._make(name, clock=clock, sink=sink, classify=classify)
+            self._make(name, clock=clock, sink=sink, classify=classify, seed=seed)
 
-    def _make(self, name: str, *, clock: Clock, sink: EventSink | None, classify: Classifier) -> None:
+    def _make(self, name: str, *, clock: Clock, sink: EventSink | None, classify: Classifier, seed: int | None) -> None:
         """Make the parts that are configured."""
         # Here because most policies have none of them, and they would be a third of what `Policy` loads.
         from omninode.resilience.chaos import Chaos
         from omninode.resilience.hedge import Hedging
         from omninode.resilience.limiter import AdaptiveLimit
+        from omninode.resilience.pace import Pace
         from omninode.resilience.parking import Parking
         from omninode.resilience.rate import RateLimit
         from omninode.resilience.soft import SoftlyTimed
         from omninode.resilience.throttle import Throttling
 
         extras, breaker = self.extras, self._breaker
-        self.parking = _made(extras.park, lambda it: Parking(name, it, clock=clock, sink=sink, classify=classify))
+        if extras.park is not None and breaker is not None:
+            self._pace = pace = extras.pace or Pace(breaker, clock=clock)
+            luck = seed_of(seed, "parking")
+            self.parking = Parking(name, extras.park, paces=(pace,), clock=clock, sink=sink, seed=luck)
         self.hedging = _made(extras.hedge, lambda it: Hedging(name, it, clock=clock, sink=sink, classify=classify))
         self.throttling = _made(
-            extras.throttle, lambda it: Throttling(name, it, clock=clock, sink=sink, classify=classify)
+            extras.throttle,
+            lambda it: Throttling(name, it, clock=clock, sink=sink, classify=classify, seed=seed_of(seed, "throttle")),
         )
         self.rate = _made(extras.rate, lambda it: RateLimit(name, it, clock=clock, sink=sink))
         self.limit = _made(extras.limit, lambda it: AdaptiveLimit(name, it, clock=clock, sink=sink, classify=classify))
@@ -113,21 +123,21 @@ class Stack:
     def around_attempts(self) -> tuple[Part, ...]:
         """The parts that every attempt passes, outermost first."""
         guard: _Callable | None = self._breaker if self.soft is None else self.soft
-        parking, timeout = self.parking, self._timeout
+        pace, timeout = self._pace, self._timeout
         return configured(
             *(_call_of(part) for part in (self.hedging, self.throttling, self.rate, self.limit, guard)),
-            None if parking is None else parking.listen,
+            None if pace is None else pace.listen,
             None if timeout.seconds is None else timeout.call,
             _call_of(self.chaos),
         )
 
     def around_openings(self) -> tuple[Part, ...]:
         """The parts around an attempt to open a stream, whose breaker is asked inside."""
-        parking = self.parking
+        pace = self._pace
         return configured(
             _call_of(self.throttling),
             _call_of(self.rate),
-            None if parking is None else parking.listen,
+            None if pace is None else pace.listen,
             _call_of(self.chaos),
         )
 

@@ -55,8 +55,11 @@ class Model:
     def open(self, now):
         self.openings += 1
         self.counts["openings"] += 1
-        self.began, self.until = now, now + min(LONGEST, BREAK * self.growth ** (self.openings - 1))
+        self.began, self.until = now, now + self.length()
         self.move("open")
+
+    def length(self):
+        return min(LONGEST, BREAK * self.growth ** max(0, self.openings - 1))
 
     def isolate(self):
         self.began, self.until = -math.inf, math.inf
@@ -66,7 +69,7 @@ class Model:
         return self.quota + (self.good if self.ramps else 0)
 
     def has_free(self, now):
-        return self.probes < self.allowed() or not 0 <= now - self.probed_at < BREAK
+        return self.probes < self.allowed() or not 0 <= now - self.probed_at < self.length()
 
     def admit(self, now):
         if self.state == "open" and not self.began <= now < self.until:
@@ -99,7 +102,6 @@ class Model:
             if self.calm == CALM:
                 self.openings = 0
         elif kind == "failures":
-            self.calm = 0
             self.evidence += UP if self.scores else 1
             needed = HEIGHT if self.scores else THRESHOLD
             if is_alert:
@@ -115,6 +117,8 @@ class Model:
         if self.score > 0 if self.tests else kind == "failures":
             self.open(now)
         elif self.score < CLOSED_BELOW if self.tests else self.good >= CLOSING:
+            if self.tests:
+                self.openings = min(1, self.openings)
             self.move("closed")
 
     def retry_after_s(self, now):

@@ -25,6 +25,7 @@ from omninode.resilience import (
 )
 from omninode.resilience.limiter import AdaptiveLimit
 from omninode.resilience.rate import RateLimit
+from omninode.simulation.virtual_time import run_virtual
 
 pytestmark = pytest.mark.unit
 
@@ -304,3 +305,24 @@ def test_explain_names_every_part_in_order():
     )
     words = [line.split()[1].rstrip(":") for line in policy.explain().splitlines()]
     assert words == ["deadline", "retry", "throttle", "rate", "breaker", "soft", "attempt", "chaos", "call"]
+
+
+def test_a_probe_is_given_twice_the_time_with_each_opening():
+    async def main(clock):
+        config = CircuitBreakerConfig(failure_threshold=1, timeout_seconds=1.0, jitter=0.0)
+        policy = Policy("p", breaker=config, soft_timeout=SoftTimeout(min_samples=1, at_least_s=1.0), clock=clock)
+        await policy.call(answer)
+        policy.breaker.open()
+        given = []
+        for _ in range(3):
+            await clock.sleep(policy.breaker.retry_after_s)
+            began = clock.monotonic()
+            task = asyncio.ensure_future(policy.call(asyncio.sleep, 60))
+            while policy.breaker.retry_after_s in (0.0, 0.3):
+                await clock.sleep(0.5)
+            given.append(clock.monotonic() - began)
+            task.cancel()
+            await asyncio.wait([task])
+        return given
+
+    assert run_virtual(main) == [2.0, 4.0, 8.0]

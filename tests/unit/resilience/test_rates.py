@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omninode.core import current
+from omninode.core.deadline import Deadline
 from omninode.core.errors import BreakerOpenError, InvalidArgumentError
 from omninode.resilience import (
     AnyOf,
@@ -154,16 +156,74 @@ def recommended(clock, seed=1):
     return CircuitBreaker("b", CircuitBreakerConfig.sequential(), clock=clock, seed=seed)
 
 
-def test_its_breaks_begin_short_and_double(clock):
+def test_its_breaks_begin_short_and_grow_by_half(clock):
     breaker, lengths = recommended(clock), []
-    end(breaker, Outcome.TRANSIENT, 16)
+    end(breaker, Outcome.TRANSIENT, 7)
     for _ in range(6):
         lengths.append(breaker.retry_after_s)
         clock.advance(breaker.retry_after_s)
         end(breaker, Outcome.TRANSIENT)
     for place, length in enumerate(lengths):
-        middle = min(4.0, 0.5 * 2**place)
+        middle = min(2.0, 0.5 * 1.5**place)
         assert 0.8 * middle <= length <= 1.2 * middle
+
+
+def failures_to_open(breaker) -> int:
+    times = 0
+    while breaker.state is CircuitState.CLOSED:
+        end(breaker, Outcome.TRANSIENT)
+        times += 1
+    return times
+
+
+def reopened(breaker, clock):
+    """`breaker`, closed again after a break and two good probes."""
+    clock.advance(breaker.retry_after_s)
+    end(breaker, Outcome.SUCCESS, 2)
+    assert breaker.state is CircuitState.CLOSED
+    return breaker
+
+
+def test_seven_failures_open_it_after_a_calm_stretch_and_sixteen_after_trouble(clock):
+    breaker = recommended(clock)
+    assert failures_to_open(breaker) == 7
+    assert failures_to_open(reopened(breaker, clock)) == 16
+    end(reopened(breaker, clock), Outcome.SUCCESS, 50)
+    assert failures_to_open(breaker) == 7
+
+
+def test_failures_mixed_with_successes_use_up_the_one_chance_to_open_early(clock):
+    breaker = recommended(clock)
+    end(breaker, Outcome.TRANSIENT, 6)
+    end(breaker, Outcome.SUCCESS, 40)
+    assert failures_to_open(breaker) == 16
+
+
+def test_its_breaks_are_short_again_once_probes_have_closed_it(clock):
+    breaker = recommended(clock)
+    end(breaker, Outcome.TRANSIENT, 7)
+    for _ in range(6):
+        clock.advance(breaker.retry_after_s)
+        end(breaker, Outcome.TRANSIENT)
+    assert breaker.retry_after_s > 1.5
+    failures_to_open(reopened(breaker, clock))
+    assert breaker.retry_after_s <= 0.9
+
+
+def test_its_breaks_are_no_longer_than_half_of_what_callers_can_wait(clock):
+    breaker = recommended(clock)
+    end(breaker, Outcome.TRANSIENT, 7)
+    lengths = []
+    for _ in range(6):
+        with current.entered(deadline=Deadline.after(3.0, clock=clock)), pytest.raises(BreakerOpenError):
+            breaker.admit()
+        clock.advance(breaker.retry_after_s)
+        end(breaker, Outcome.TRANSIENT)
+        lengths.append(breaker.retry_after_s)
+    assert max(lengths) <= 1.5
+    clock.advance(breaker.retry_after_s)
+    end(breaker, Outcome.TRANSIENT)
+    assert breaker.retry_after_s > 1.5
 
 
 def test_its_probes_ramp_with_each_success(clock):

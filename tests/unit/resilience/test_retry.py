@@ -254,6 +254,9 @@ def test_a_retry_after_a_timeout_costs_ten_times_as_much():
     assert budget.withdraw(Outcome.TRANSIENT)
     assert budget.tokens == 9.0
     assert not budget.withdraw(Outcome.OVERLOAD)
+    # Whoever was told how long to wait, and does, asks for no more than the other side offered.
+    assert budget.withdraw(Outcome.OVERLOAD, is_asked=True)
+    assert budget.tokens == 8.0
 
 
 def test_a_budget_never_holds_more_than_its_size():
