@@ -25,9 +25,13 @@ from omninode.providers.provider import Provider
 from omninode.resilience.breaker import CircuitBreaker
 from omninode.resilience.budget import BudgetConfig
 from omninode.resilience.circuit import CircuitBreakerConfig
+from omninode.resilience.pace import Pace
+from omninode.resilience.parking import Park
 from omninode.resilience.policy import CallOutcome, Policy
 from omninode.resilience.retry import RetryManager
 from omninode.resilience.schedule import RetryConfig
+from omninode.resilience.seeds import seed_of
+from omninode.resilience.soft import SoftTimeout
 from omninode.routing.admission import Admission
 from omninode.telemetry.errors import tell_error
 
@@ -123,8 +127,9 @@ class RouterSettings:
             `CircuitBreakerConfig.sequential`.
         max_queue: callers that may wait for a place at one deployment.
         hasty_wait_s: the longest Retry-After waited for while another deployment could answer instead.
-        longest_park_s: the longest wait, within the caller's deadline, for a break to end when every deployment of
-            the role has one. 0 refuses at once.
+        soft_timeout: when an attempt under way is reported to the breaker as one that hangs; None for never.
+        park: how a call waits, within its deadline, while every deployment of the role has a break; None refuses it
+            at once.
     """
 
     retry: RetryConfig = field(
@@ -133,16 +138,21 @@ class RouterSettings:
     breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig.sequential)
     max_queue: int = 1_000
     hasty_wait_s: float = 1.0
-    longest_park_s: float = 10.0
+    soft_timeout: SoftTimeout | None = field(default_factory=SoftTimeout)
+    park: Park | None = field(default_factory=lambda: Park(max_calls=5_000, without_deadline_s=10.0))
 
     def __post_init__(self) -> None:
-        if self.max_queue < 0 or not self.hasty_wait_s >= 0 or not self.longest_park_s >= 0:
-            raise ConfigurationError("max_queue, hasty_wait_s and longest_park_s are zero or more")
+        if self.max_queue < 0 or not self.hasty_wait_s >= 0:
+            raise ConfigurationError("max_queue and hasty_wait_s are zero or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentHealth:
-    """How a deployment does; `retry_after_s` says when its breaker lets a call through (0.0 now, None never)."""
+    """How a deployment does; `retry_after_s` says when its breaker lets a call through (0.0 now, None never).
+
+    `running` and `waiting` have a place here or stand in line for one; `parked` are the calls that no deployment lets
+    through now, and that wait for this one or for another of their role.
+    """
 
     name: str
     model: str
@@ -153,6 +163,7 @@ class DeploymentHealth:
     retry_after_s: float | None
     running: int
     waiting: int
+    parked: int
     calls: int
     failed: int
     latency_ms: float | None
@@ -171,10 +182,12 @@ class Deployment:
         breaker: CircuitBreaker,
         clock: Clock,
         sink: EventSink,
+        seed: int | None = None,
     ) -> None:
         self.config = config
         self.provider = provider
         self.breaker = breaker
+        self.pace = Pace(breaker, clock=clock)
         self.admission = Admission(
             config.name,
             max_concurrency=config.max_concurrency,
@@ -188,8 +201,11 @@ class Deployment:
             retry=settings.retry,
             breaker=breaker,
             bulkhead=self.admission.bulkhead,
+            soft_timeout=settings.soft_timeout,
+            pace=self.pace,
             clock=clock,
             sink=sink,
+            seed=seed_of(seed, config.name),
         )
         self._hasty = replace(
             settings.retry,
@@ -265,7 +281,7 @@ class Deployment:
             raise MalformedAnswerError(f"{self.name}: the stream ended without an answer")
         return answer
 
-    def health(self, latency_ms: float | None) -> DeploymentHealth:
+    def health(self, latency_ms: float | None, *, parked: int) -> DeploymentHealth:
         """How it does now."""
         places = self.admission.statistics()
         return DeploymentHealth(
@@ -278,6 +294,7 @@ class Deployment:
             retry_after_s=self.breaker.retry_after_s,
             running=places.running,
             waiting=places.waiting,
+            parked=parked,
             calls=self._calls,
             failed=self._failed,
             latency_ms=latency_ms,

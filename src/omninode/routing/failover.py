@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from omninode.core import current
 from omninode.core.clock import Clock
 from omninode.core.deadline import Deadline
-from omninode.core.errors import BreakerOpenError
+from omninode.core.errors import RemoteError
+from omninode.core.events import EventSink
 from omninode.core.usage import Cost, Usage
 from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.pricing import PriceBook
 from omninode.resilience.balancer import Balancer, Candidate
+from omninode.resilience.parking import Park
 from omninode.resilience.policy import CallOutcome
+from omninode.resilience.seeds import seed_of
 from omninode.routing import failures
 from omninode.routing.completion import Completion
 from omninode.routing.deployment import Deployment, DeploymentConfig
 from omninode.routing.failures import Failure
+from omninode.routing.waiting import WaitingRoom
 
 __all__ = ["Failover", "Trail"]
-
-_SHORTEST_PARK_S = 0.05
 
 
 @dataclass(slots=True)
@@ -33,36 +35,58 @@ class Trail:
 
 
 class Failover:
-    """Finds the deployment that answers. `longest_park_s` is how long it waits when all of them have a break."""
+    """Finds the deployment that answers; `park` is how a call waits while there is none, None for not at all."""
 
-    def __init__(self, *, balancer: Balancer, prices: PriceBook, clock: Clock, longest_park_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        balancer: Balancer,
+        prices: PriceBook,
+        clock: Clock,
+        park: Park | None,
+        sink: EventSink | None = None,
+        seed: int | None = None,
+    ) -> None:
         self._balancer = balancer
         self._prices = prices
         self._clock = clock
-        self._longest_park_s = longest_park_s
+        self._sink = sink
+        self._seed = seed
+        self._park = park
+        # One per group of deployments that calls choose from: of these there are as many as roles and names.
+        self._rooms: dict[tuple[str, ...], WaitingRoom] = {}
 
     async def serve(
         self, request: ChatRequest, candidates: Sequence[Deployment], *, role: str, trail: Trail
     ) -> Completion:
         """The answer of the first of `candidates`, in the balancer's order, that has one.
 
-        When each is having a break, waits for the earliest to end if the deadline of the scope and `longest_park_s`
-        allow. Raises the one error that says most, naming every deployment that was tried or left out.
+        When each is having a break, waits for one to end; when each has failed although another attempt may help,
+        tries all again after a while: as long as the deadline of the scope allows and, in the second case, the
+        successes of these deployments pay for it. Raises the one error that says most, naming every deployment that
+        was tried or left out.
         """
-        give_up_at = self._clock.monotonic() + self._longest_park_s
+        if self._park is None:
+            return await self._round(request, candidates, role=role, trail=trail)
+        room = self._room(candidates, self._park)
         while True:
             try:
-                return await self._round(request, candidates, role=role, trail=trail)
-            except BreakerOpenError as error:
-                # Raised only when nothing but breakers stood in the way.
-                wait_s = error.retry_after_s
-                if wait_s is None or not self._may_park(max(wait_s, _SHORTEST_PARK_S), give_up_at):
+                return await room.parking.call(self._round, request, candidates, role=role, trail=trail)
+            except RemoteError as error:
+                if not await room.may_return(error):
                     raise
-                await self._clock.sleep(max(wait_s, _SHORTEST_PARK_S))
 
-    def _may_park(self, wait_s: float, give_up_at: float) -> bool:
-        deadline = current.scope().deadline
-        return self._clock.monotonic() + wait_s <= give_up_at and (deadline is None or wait_s < deadline.remaining())
+    def parked(self, name: str | None = None) -> int:
+        """How many calls wait now, with `name` for the deployment called so or for another that could answer them."""
+        return sum(room.waiting for names, room in self._rooms.items() if name is None or name in names)
+
+    def _room(self, candidates: Sequence[Deployment], park: Park) -> WaitingRoom:
+        names = tuple(entry.name for entry in candidates)
+        room = self._rooms.get(names)
+        if room is None:
+            luck = seed_of(self._seed, "/".join(names))
+            room = self._rooms[names] = WaitingRoom(candidates, park, clock=self._clock, sink=self._sink, seed=luck)
+        return room
 
     async def _round(
         self, request: ChatRequest, candidates: Sequence[Deployment], *, role: str, trail: Trail
@@ -92,6 +116,7 @@ class Failover:
             if entry.is_admitting:
                 ordered.append(entry)
             elif not entry.config.is_standby or len(candidates) == 1:
+                entry.breaker.turn_away()
                 left_out.append((entry.name, entry.refusal()))
         # Those with a free place first; the sort is stable, so the balancer's order holds inside both halves.
         ordered.sort(key=lambda entry: (entry.config.is_standby, not entry.admission.has_room))

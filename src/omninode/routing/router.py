@@ -43,8 +43,8 @@ class RouterParts:
     """What a router may be given in place of what it makes itself.
 
     `breakers` keeps a breaker per deployment, under its name and by the registry's own configuration, so that their
-    state can be stored and restored. `providers` maps names of deployments to providers, for tests. `seed` makes the
-    balancer's draws repeatable.
+    state can be stored and restored. `providers` maps names of deployments to providers, for tests. `seed` makes all
+    that is drawn at random repeatable (but for breakers that are given).
     """
 
     breakers: BreakerRegistry | None = None
@@ -66,12 +66,16 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterStatistics:
-    """What a router has done since it was made; `degraded` counts answers that were not by the first choice."""
+    """What a router has done since it was made; `degraded` counts answers that were not by the first choice.
+
+    `parked` is how many calls wait now, because no deployment of their role lets them through.
+    """
 
     calls: int
     failed: int
     degraded: int
     shared: int
+    parked: int
     cache: CacheStatistics | None
     flights: FlightStatistics
     deployments: tuple[DeploymentHealth, ...]
@@ -106,11 +110,13 @@ class Router:
             balancer=self._balancer,
             prices=prices or PriceBook(),
             clock=self._clock,
-            longest_park_s=settings.longest_park_s,
+            park=settings.park,
+            sink=self._sink,
+            seed=parts.seed,
         )
         breakers = parts.breakers
         if breakers is None:
-            breakers = BreakerRegistry(settings.breaker, clock=self._clock, sink=self._sink)
+            breakers = BreakerRegistry(settings.breaker, clock=self._clock, sink=self._sink, seed=parts.seed)
         self._deployments: dict[str, Deployment] = {}
         for config in deployments:
             if config.name in self._deployments:
@@ -122,6 +128,7 @@ class Router:
                 breaker=breakers.get(config.name),
                 clock=self._clock,
                 sink=self._sink,
+                seed=parts.seed,
             )
         self._calls = self._failed = self._degraded = self._shared = 0
 
@@ -206,7 +213,10 @@ class Router:
     def health(self) -> tuple[DeploymentHealth, ...]:
         """How each deployment does now, without asking it."""
         latency = {entry.name: entry.latency_ms for entry in self._balancer.statistics()}
-        return tuple(entry.health(latency.get(entry.name)) for entry in self._deployments.values())
+        return tuple(
+            entry.health(latency.get(name), parked=self._failover.parked(name))
+            for name, entry in self._deployments.items()
+        )
 
     def statistics(self) -> RouterStatistics:
         """What it has done so far."""
@@ -215,6 +225,7 @@ class Router:
             failed=self._failed,
             degraded=self._degraded,
             shared=self._shared,
+            parked=self._failover.parked(),
             cache=self._cache.statistics() if self._cache is not None else None,
             flights=self._flights.statistics(),
             deployments=self.health(),

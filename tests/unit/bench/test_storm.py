@@ -110,6 +110,12 @@ def test_every_arm_meets_the_same_arrivals_and_no_fault_harms_none() -> None:
     assert run_job(Job(trouble="calm", arm=NONE, seed=2)) != again
 
 
+@pytest.mark.parametrize("arm", ARMS)
+def test_one_seed_is_one_trial_however_often_it_is_run(arm: str) -> None:
+    job = Job(trouble="outage, 2 backends" if arm == SHIPPED else "outage 8 s", arm=arm, seed=11)
+    assert run_job(job) == run_job(job)
+
+
 def test_the_arms_are_what_they_are_called() -> None:
     tallies = {arm: run_job(Job(trouble="outage 8 s", arm=arm, seed=4)) for arm in ARMS}
     bare = tallies[NONE]

@@ -67,7 +67,8 @@ def _document() -> _Way:
             breaker=CircuitBreakerConfig(
                 timeout_seconds=30.0, success_threshold=2, half_open_max_calls=1, detector=Consecutive(5)
             ),
-            longest_park_s=0.0,
+            park=None,
+            soft_timeout=None,
         )
     )
 
@@ -114,6 +115,7 @@ def _bare(place: Place, retry: RetryConfig | None) -> Calling:
             attempt_timeout_s=patience.attempt_s,
             retry=retry,
             clock=place.clock,
+            seed=place.seed,
         )
         for number in range(len(place.attempts))
     ]
@@ -141,6 +143,7 @@ def _guarded(place: Place, way: _Way) -> Calling:
         park=way.park,
         soft_timeout=way.soft_timeout,
         clock=place.clock,
+        seed=place.seed,
     )
     return lambda: policy.call(attempt)
 
