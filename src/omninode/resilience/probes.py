@@ -39,11 +39,11 @@ class Probes:
         # Outside this stretch as well when the clock has gone back.
         return not 0.0 <= now - self._begun_at < max(1.0, self._break_s)
 
-    def begin(self, now: float, *, break_s: float) -> None:
-        """Start one, after a break of at most `break_s`."""
+    def begin(self, now: float, *, break_s: float | None = None) -> None:
+        """Start one, after a break of at most `break_s` (None: of the first length)."""
         self.under_way += 1
         self._begun_at = now
-        self._break_s = break_s
+        self._break_s = self._config.timeout_seconds if break_s is None else break_s
 
     def end(self, outcome: Outcome) -> CircuitState:
         """Where the ending of one leads: HALF_OPEN while it is not decided yet."""

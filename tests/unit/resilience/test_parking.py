@@ -10,7 +10,8 @@ from omninode.core import current
 from omninode.core.deadline import Deadline
 from omninode.core.errors import AttemptTimeoutError, BreakerOpenError, InvalidArgumentError, ThrottledError
 from omninode.core.events import MetricRecorded
-from omninode.resilience import CircuitBreakerConfig, Park, Policy, RetryConfig
+from omninode.resilience import CircuitBreaker, CircuitBreakerConfig, Park, Policy, RetryConfig
+from omninode.resilience.pace import Pace
 from omninode.resilience.parking import Parking
 
 pytestmark = pytest.mark.unit
@@ -148,9 +149,14 @@ class Least:
 
 
 def place(clock, **settings):
-    parking = Parking("p", Park(**settings), clock=clock)
+    parking = Parking("p", Park(**settings), paces=[pace(clock)], clock=clock)
     parking._random = Least()
     return parking
+
+
+def pace(clock):
+    """That of a closed breaker."""
+    return Pace(CircuitBreaker("b", CircuitBreakerConfig(failure_threshold=1000), clock=clock), clock=clock)
 
 
 def refusing(times, *, retry_after_s=1.0):
@@ -171,7 +177,7 @@ async def ended(parking, error, times=1):
 
     for _ in range(times):
         with pytest.raises(type(error)):
-            await parking.listen(fail)
+            await parking._paces[0].listen(fail)
 
 
 @pytest.mark.parametrize(("deadline_s", "is_parked"), [(1.35, True), (1.349, False)])
@@ -210,13 +216,13 @@ async def test_quick_failures_end_the_pace_and_nothing_else_does(quick_clock):
     parking = place(quick_clock)
     await ended(parking, AttemptTimeoutError("slow"), 14)
     await ended(parking, TypeError("our fault"), 20)
-    await parking.listen(answer)
+    await parking._paces[0].listen(answer)
     assert parking.statistics().is_paced
     await ended(parking, ConnectionError("quick"))
     assert not parking.statistics().is_paced
 
 
-async def test_three_may_go_at_first_ten_at_most_and_one_more_for_four_successes(quick_clock):
+async def test_three_may_go_at_first_ten_at_most_and_six_more_for_five_successes(quick_clock):
     parking = place(quick_clock)
     await ended(parking, AttemptTimeoutError("slow"), 30)
 
@@ -227,32 +233,54 @@ async def test_three_may_go_at_first_ten_at_most_and_one_more_for_four_successes
         return count
 
     assert gone() == 3
-    for _ in range(3):
-        await parking.listen(answer)
-    assert gone() == 0
-    await parking.listen(answer)
-    assert gone() == 1
+    for _ in range(5):
+        await parking._paces[0].listen(answer)
+    assert gone() == 6
     for _ in range(100):
-        await parking.listen(answer)
+        await parking._paces[0].listen(answer)
     assert gone() == 10
 
 
-async def test_without_the_pace_nobody_uses_tokens_up(quick_clock):
+@pytest.mark.parametrize(("deadline_s", "looks"), [(2.0, 8), (1.0, 4)])
+async def test_who_finds_no_token_looks_again_and_goes_with_one_or_when_there_is_no_time_to(
+    quick_clock, deadline_s, looks
+):
     parking = place(quick_clock)
-    assert all(parking._may_go() for _ in range(50))
-    await ended(parking, AttemptTimeoutError("slow"), 30)
     assert [parking._may_go() for _ in range(4)] == [True, True, True, False]
+    with current.entered(deadline=Deadline.after(deadline_s, clock=quick_clock)):
+        assert await parking.call(refusing(1, retry_after_s=0.2)) == "answer"
+    # From 0.25 s on every 0.1 s, until a second has given a token, or as long as 0.3 s would be left after it.
+    assert quick_clock.slept == [0.25] + [0.1] * looks
 
 
-async def test_who_finds_no_token_looks_again_and_goes_when_there_is_no_time_to(quick_clock):
-    parking = place(quick_clock)
-    await ended(parking, AttemptTimeoutError("slow"), 30)
-    assert [parking._may_go() for _ in range(3)] == [True] * 3
-    with current.entered(deadline=Deadline.after(2.0, clock=quick_clock)):
-        assert await parking.call(refusing(1)) == "answer"
-    # From 1.05 s on every 0.1 s, as long as 0.3 s would be left after it.
-    assert quick_clock.slept == [1.05] + [0.1] * 6
-    assert parking._random.ranges[1:] == [(0.1, 0.3)] * 7
+async def test_one_of_several_paces_is_enough(quick_clock):
+    parking = Parking("p", Park(), paces=[pace(quick_clock), pace(quick_clock)], clock=quick_clock)
+    assert [parking._may_go() for _ in range(7)] == [True] * 6 + [False]
+
+
+async def test_a_newcomer_stands_behind_those_who_wait_for_a_token(clock):
+    parking, order = Parking("p", Park(), paces=[pace(clock)], clock=clock), []
+
+    async def arrive(name, times):
+        async def note():
+            order.append(name)
+
+        with current.entered(deadline=Deadline.after(60.0, clock=clock)):
+            await parking.call(refusing(times, retry_after_s=0.1))
+            await note()
+
+    first = asyncio.ensure_future(arrive("first", 1))
+    await asyncio.sleep(0)
+    while parking._may_go():
+        pass
+    second = asyncio.ensure_future(arrive("second", 0))
+    await asyncio.sleep(0)
+    assert (order, parking.statistics().parked) == ([], 2)
+    while len(order) < 2:
+        clock.advance(0.3)
+        await asyncio.sleep(0)
+    await asyncio.gather(first, second)
+    assert parking.statistics().parked == 0
 
 
 async def test_an_isolated_breaker_is_not_waited_for_whatever_the_deadline(quick_clock):
@@ -263,7 +291,7 @@ async def test_an_isolated_breaker_is_not_waited_for_whatever_the_deadline(quick
 
 
 async def test_the_wait_is_told_with_the_run_it_was_in(quick_clock, sink):
-    parking = Parking("p", Park(), clock=quick_clock, sink=sink)
+    parking = Parking("p", Park(), paces=[pace(quick_clock)], clock=quick_clock, sink=sink)
     parking._random = Least()
     with current.entered(deadline=Deadline.after(60.0, clock=quick_clock), phase="phase"):
         await parking.call(refusing(1))
