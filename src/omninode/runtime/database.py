@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import Context
 from pathlib import Path
 
 from omninode.core.clock import Clock
@@ -104,11 +105,12 @@ class DatabaseLink:
         self.is_ready, self.trouble = True, None
         if self._embedded is not None and self._watching is None:
             # An embedded server that dies is started again while we are open.
-            self._watching = asyncio.ensure_future(self._embedded.watch(clock=self._clock))
+            self._watching = asyncio.create_task(self._embedded.watch(clock=self._clock), context=Context())
 
     def keep_trying(self, when_ready: Callable[[], Awaitable[None]]) -> None:
         """Connect in the background, again and again, and await `when_ready` once it worked."""
-        self._retrying = asyncio.ensure_future(self._keep_trying(when_ready))
+        # In a context of its own: the deadline of the scope that opens us is not that of what outlives it.
+        self._retrying = asyncio.create_task(self._keep_trying(when_ready), context=Context())
 
     async def _keep_trying(self, when_ready: Callable[[], Awaitable[None]]) -> None:
         pause_s = _FIRST_RETRY_S

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextvars import Context
 from datetime import timedelta
 
 from omninode.core.clock import Clock
@@ -45,7 +46,8 @@ class Upkeep:
     def start(self) -> None:
         """Begin in the background; doing it twice is harmless."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="database upkeep")
+            # In a context of its own: the deadline of the scope that opens us is not that of what outlives it.
+            self._task = asyncio.create_task(self._run(), name="database upkeep", context=Context())
 
     async def close(self) -> None:
         """Stop; a step that is under way is rolled back. Doing it twice is harmless."""

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -102,7 +103,8 @@ class SpoolFlusher:
     def start(self) -> None:
         """Begin writing in the background."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="spool flusher")
+            # In a context of its own: the deadline of the scope that opens us is not that of what outlives it.
+            self._task = asyncio.create_task(self._run(), name="spool flusher", context=Context())
 
     async def close(self, *, deadline: Deadline | None = None, close_s: float = 5.0) -> int:
         """Stop, flush until `deadline`, close the spool; the rows that are left on disk. Twice is harmless."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from omninode.core import current
 from omninode.core.deadline import Deadline
 from omninode.core.ids import uuid7
 from omninode.storage.config import PoolConfig
@@ -69,6 +70,21 @@ async def test_rows_of_several_tables_arrive(database: Database, tmp_path: Path)
         assert flusher.statistics().written == 2501
     assert list(tmp_path.iterdir()) == []
     assert await count(database, "ingest_offset") == 0
+
+
+async def test_a_flusher_outlives_the_deadline_of_the_scope_that_started_it(database: Database, tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    deadline = Deadline.after(0.0)
+    with current.entered(deadline=deadline):
+        flusher = SpoolFlusher(spool, database, config=QUICK)
+        flusher.start()
+    spool.put("performance_metrics", metric(1))
+    async with asyncio.timeout(20):
+        while not flusher.statistics().written:
+            await asyncio.sleep(0.01)
+    await flusher.close()
+    assert flusher.statistics().failures == 0
+    assert await values(database) == [1]
 
 
 async def test_a_run_is_written_when_it_starts_and_again_when_it_ends(database: Database, tmp_path: Path) -> None:
