@@ -31,6 +31,7 @@ __all__ = [
     "EventSink",
     "MetricRecorded",
     "NullSink",
+    "PayloadRecorded",
     "PhaseFinished",
     "PhaseStarted",
     "RetryScheduled",
@@ -252,6 +253,17 @@ class CallFinished(Event):
     def was_stopped(self) -> bool:
         """Whether the caller no longer needed the answer, which says nothing against the model."""
         return self.error_class == "CancelledError"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadRecorded(Event):
+    """What a call sent and got, told only where the settings ask for it; `id` is the call's id.
+
+    `request` holds the messages and what else was asked; `response` is None when there was no answer.
+    """
+
+    request: Labels
+    response: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

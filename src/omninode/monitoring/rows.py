@@ -20,6 +20,7 @@ from omninode.core.events import (
     ErrorOccurred,
     Event,
     MetricRecorded,
+    PayloadRecorded,
     PhaseFinished,
     RetryScheduled,
     RunFinished,
@@ -140,6 +141,10 @@ def _call(event: CallFinished) -> tuple[str, Row]:
         "error_class": event.error_class,
         "is_simulated": event.is_simulated,
     }
+
+
+def _payload(event: PayloadRecorded) -> tuple[str, Row]:
+    return "llm_payloads", _fact(event) | {"request": event.request, "response": event.response}
 
 
 def _vote(event: VoteCast) -> tuple[str, Row]:
@@ -281,6 +286,7 @@ _ROWS: dict[type[Event], Callable[[Any], tuple[str, Row]]] = {
     RunFinished: _run_finished,
     TaskFinished: _task,
     CallFinished: _call,
+    PayloadRecorded: _payload,
     VoteCast: _vote,
     ErrorOccurred: _error,
     AgentOutcome: _outcome,

@@ -130,6 +130,7 @@ class RouterSettings:
         soft_timeout: when an attempt under way is reported to the breaker as one that hangs; None for never.
         park: how a call waits, within its deadline, while every deployment of the role has a break; None refuses it
             at once.
+        tells_payloads: whether what is sent and answered is told (`PayloadRecorded`), for whoever stores it.
     """
 
     retry: RetryConfig = field(
@@ -140,6 +141,7 @@ class RouterSettings:
     hasty_wait_s: float = 1.0
     soft_timeout: SoftTimeout | None = field(default_factory=SoftTimeout)
     park: Park | None = field(default_factory=lambda: Park(max_calls=5_000, without_deadline_s=10.0))
+    tells_payloads: bool = False
 
     def __post_init__(self) -> None:
         if self.max_queue < 0 or not self.hasty_wait_s >= 0:

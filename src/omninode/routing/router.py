@@ -10,14 +10,14 @@ a deployment that failed or is having a break, is written on the answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline, within
 from omninode.core.errors import ConfigurationError, OmniNodeError
-from omninode.core.events import CacheUse, EventSink, NullSink
+from omninode.core.events import CacheUse, CallFinished, EventSink, NullSink, PayloadRecorded
 from omninode.core.usage import Cost, Usage
 from omninode.providers.catalog import provider_for
 from omninode.providers.http import HttpClient
@@ -104,6 +104,7 @@ class Router:
         self._clock = clock or SystemClock()
         self._sink = sink or NullSink()
         self._cache = cache
+        self._tells_payloads = settings.tells_payloads
         self._flights: SingleFlight[Completion] = SingleFlight()
         self._balancer = Balancer(clock=self._clock, seed=parts.seed)
         self._failover = Failover(
@@ -172,6 +173,7 @@ class Router:
             self._failed += 1
             told = teller.failure(error, duration_ms=self._since_ms(started))
             self._sink.emit(told)
+            self._tell_payload(told, request, None)
             if isinstance(error, Exception):
                 context = {"deployment": told.deployment, "model": told.model, "role": role}
                 tell_error(self._sink, error, where="routing.router", attempt=trail.attempts, context=context)
@@ -179,7 +181,9 @@ class Router:
         done = replace(done, duration_ms=self._since_ms(started))
         self._degraded += done.degraded is not None
         self._shared += done.cache == "shared"
-        self._sink.emit(teller.success(done))
+        told = teller.success(done)
+        self._sink.emit(told)
+        self._tell_payload(told, request, done.text)
         return done
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -290,6 +294,19 @@ class Router:
 
         flown = await self._flights.run(key, serve_and_store)
         return _free(flown.value, "shared") if flown.is_shared else flown.value
+
+    def _tell_payload(self, told: CallFinished, request: ChatRequest, response: str | None) -> None:
+        if self._tells_payloads:
+            self._sink.emit(
+                PayloadRecorded(
+                    id=told.id,
+                    at_ns=told.at_ns,
+                    run_id=told.run_id,
+                    phase=told.phase,
+                    request=asdict(request),
+                    response=response,
+                )
+            )
 
     def _since_ms(self, started: float) -> float:
         return (self._clock.monotonic() - started) * 1000

@@ -91,12 +91,19 @@ class Settings(BaseModel):
         "monitoring.enabled",
         "store measurements (performance_metrics, agent_performance), sample resources, raise alerts",
     )
+    store_payloads: bool = _setting(
+        False,
+        "OMNINODE_STORE_PAYLOADS",
+        "monitoring.store_payloads",
+        "store what models are sent and what they answer (llm_payloads), with secrets redacted",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "OMNINODE_LOG_LEVEL", "monitoring.log_level", "lowest level written to the log streams"
     )
 
     keep_performance_metrics: float = _kept("performance_metrics")
     keep_llm_calls: float = _kept("llm_calls")
+    keep_llm_payloads: float = _kept("llm_payloads")
     keep_agent_performance: float = _kept("agent_performance")
     keep_error_events: float = _kept("error_events")
     keep_runs: float = _kept("runs")

@@ -99,7 +99,11 @@ class Wiring:
             cache=cache,
             clock=self.clock,
             sink=self.sink,
-            settings=RouterSettings(retry=retry_config(self.settings), breaker=breaker_config(self.settings)),
+            settings=RouterSettings(
+                retry=retry_config(self.settings),
+                breaker=breaker_config(self.settings),
+                tells_payloads=self.settings.store_payloads,
+            ),
             parts=RouterParts(breakers=self.breakers),
         )
 

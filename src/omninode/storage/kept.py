@@ -9,6 +9,7 @@ __all__ = ["KEPT_DAYS"]
 
 KEPT_DAYS: Mapping[str, float] = MappingProxyType(
     {
+        "llm_payloads": 7,
         "performance_metrics": 30,
         "batch_operation_logs": 30,
         "agent_performance": 90,

@@ -34,6 +34,7 @@ WIDTHS: Mapping[str, timedelta] = {
     "tasks": _WEEK,
     "votes": _WEEK,
     "batch_operation_logs": _WEEK,
+    "llm_payloads": _DAY,
 }
 AHEAD = 3
 # Late rows may need a child each; the rest of them is for the next turn.

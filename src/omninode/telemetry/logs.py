@@ -17,6 +17,7 @@ from omninode.core.events import (
     ErrorOccurred,
     Event,
     MetricRecorded,
+    PayloadRecorded,
     PhaseFinished,
     RunFinished,
     RunStarted,
@@ -67,6 +68,8 @@ class LogWriter:
 
     def write(self, event: Event) -> None:
         """Write `event` to its stream, or hold it back. Blocks for the length of one write to a file."""
+        if isinstance(event, PayloadRecorded):
+            return  # too large to hold, and the one thing that a log must not tell
         stream, level = stream_of(event)
         if stream == "debug" and self._logs.level > LEVELS["debug"]:
             self._hold(event)

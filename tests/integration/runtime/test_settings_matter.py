@@ -15,6 +15,7 @@ from omninode.runtime.settings import Settings, load_settings
 from omninode.simulation.profile import Faults
 from omninode.simulation.server import SimulatedModels
 from omninode.storage.config import ConnectionConfig
+from omninode.telemetry.redact import redact_text
 
 pytestmark = pytest.mark.integration
 
@@ -131,3 +132,27 @@ async def test_a_runtime_may_be_left_in_another_task(settings_with) -> None:
 def test_an_address_is_shown_without_its_password() -> None:
     settings = load_settings(openai_base_url="http://user:s3cret@h/v1")
     assert "s3cret" not in str([line.value for line in settings.lines()])
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False])
+async def test_bodies_of_calls_are_stored_only_when_asked_for_and_without_secrets(
+    settings_with, tmp_path: Path, is_asked_for: bool
+) -> None:
+    secret = "sk-ant-api03-" + "A1b2C3d4E5f6G7h8" * 4
+    settings = settings_with(store_payloads=is_asked_for, log_level="debug", cache_ttl_s=0)
+    async with Runtime(settings, simulate=SimulatedModels(latency_scale=0), require_database=True) as node:
+        request = ChatRequest(messages=(Message(role="user", content=f"my key is {secret}, mark {is_asked_for}"),))
+        done = await node.router.complete(request, role="worker")
+        assert await node.settle() == ()
+        async with node.database.acquire() as session:
+            rows = await session.driver.fetch(
+                "SELECT request, response, model FROM llm_payloads JOIN llm_calls USING (id) WHERE request::text LIKE $1",
+                f"%mark {is_asked_for}%",
+            )
+    told = [(row["response"], row["model"]) for row in rows]
+    assert told == ([(redact_text(done.text), done.model)] if is_asked_for else [])
+    assert secret in done.text
+    assert all(secret not in f"{row['request']}{row['response']}" for row in rows)
+    logs = "".join(path.read_text() for path in (tmp_path / "data").rglob("*.jsonl"))
+    assert "CallFinished" in logs
+    assert f"mark {is_asked_for}" not in logs

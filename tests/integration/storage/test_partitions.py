@@ -20,6 +20,7 @@ NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 ROWS: dict[str, dict[str, Any]] = {
     "performance_metrics": {"metric": "m", "value": 1.5, "ok": True, "labels": {"a": 1}},
+    "llm_payloads": {"request": {"messages": []}},
     "llm_calls": {"role": "worker", "provider": "p", "deployment": "d", "model": "m", "ok": True, "duration_ms": 5,
                   "attempts": 1, "tokens_in": 0, "tokens_out": 0, "cache": "off", "is_simulated": False},
     "agent_performance": {"agent_id": "a", "task_type": "t", "success": True, "duration_ms": 5, "tokens_in": 1,
@@ -33,6 +34,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "batch_operation_logs": {"table_name": "x", "operation": "INSERT", "method": "copy", "rows_ok": 1,
                              "rows_failed": 0, "batches": 1, "duration_ms": 1},
 }  # fmt: skip
+
+# What the first release had; the others were made as they are.
+OLDEST = set(WIDTHS) - {"llm_payloads"}
 
 
 def id_of(moment: datetime) -> UUID:
@@ -72,12 +76,12 @@ async def test_rows_of_the_first_release_are_all_there_in_the_right_children(bar
     timed = [id_of(moment) for moment in moments]
     untimed = [uuid4(), id_of(NOW - 5000 * DAY), id_of(NOW + 900 * DAY)]
     kept: dict[str, list[Any]] = {}
-    for table in WIDTHS:
+    for table in OLDEST:
         await insert(bare, table, [*timed, *untimed])
         async with bare.acquire() as session:
             kept[table] = await session.driver.fetch(f"SELECT * FROM {table} ORDER BY id")
     await migrate(bare, migrations=[first, *others])
-    for table in WIDTHS:
+    for table in OLDEST:
         async with bare.acquire() as session:
             assert await session.driver.fetch(f"SELECT * FROM {table} ORDER BY id") == kept[table], table
         found = await places(bare, table)

@@ -40,7 +40,8 @@ async def _run(room: Surroundings) -> Findings:
             for name, arguments in _questions(until, span).items()
         }
         ids = [row["id"] for row in await database.fetch("bench_panels.some_runs", rounds)]
-        detail = [sum(pages) for pages in zip(*[await _detail(database, part, ids) for part in _DETAIL], strict=True)]
+        parts = {f"server_runs.{part}": await _detail(database, part, ids) for part in _DETAIL}
+        detail = [sum(times) for times in zip(*parts.values(), strict=True)]
         whole_scans = await _whole_scans(database)
         ratio = await _against_rows(database, until, rounds=rounds, budget_s=room.budget_s(60))
         await database.execute("bench_panels.clear")
@@ -69,7 +70,10 @@ async def _run(room: Surroundings) -> Findings:
         ),
         table=Table(
             headings=("query", "median ms", "p95 ms"),
-            rows=[(name, f"{Spread.of(values).median:.1f}", f"{_p95(values):.1f}") for name, values in times.items()],
+            rows=[
+                (name, f"{Spread.of(values).median:.1f}", f"{_p95(values):.1f}")
+                for name, values in (times | parts).items()
+            ],
         ),
     )
 

@@ -1,7 +1,7 @@
 -- Errors by fingerprint: counted from the rollups, told by the newest of each group.
 
 -- name: groups
--- The runs of a group are those of its newest 500 errors in the period.
+-- The runs of a group are those of its newest 200 errors in the period.
 WITH counted AS (
     SELECT fingerprint, sum(n)::bigint AS count, sum(retryable) > 0 AS retryable,
            array_agg(DISTINCT phase) FILTER (WHERE phase <> '') AS phases, max(last_at) AS last_at
@@ -25,7 +25,7 @@ CROSS JOIN LATERAL (
     SELECT count(DISTINCT run_id) AS runs
     FROM (SELECT run_id FROM error_events
           WHERE fingerprint = page.fingerprint AND id >= omn_since($1) AND ts >= $1 AND ts < $2
-          ORDER BY ts DESC LIMIT 500) AS latest) AS told
+          ORDER BY ts DESC LIMIT 200) AS latest) AS told
 CROSS JOIN LATERAL (
     SELECT min(first_at) AS first_at FROM rollup_errors
     WHERE grain = 'hour' AND fingerprint = page.fingerprint) AS life
