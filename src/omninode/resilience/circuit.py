@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Self
@@ -78,14 +78,14 @@ class CircuitBreakerConfig:
         about 78 % failures, which is what retries are for.
         """
         sudden = min(_SUDDEN_TRIP_CALLS, false_trip_calls)
-        test = Sequential(p0=p0, p1=p1, false_trip_calls=false_trip_calls, sudden_trip_calls=sudden)
+        test = Sequential(p0=p0, p1=p1, false_trip_calls=false_trip_calls)
         return cls(
             timeout_seconds=0.6,
             break_growth=1.5,
             max_break_seconds=2.4,
             jitter=1 / 3,
             probe_ramp=True,
-            detector=test,
+            detector=replace(test, sudden_trip_calls=sudden),
             closing=test,
         )
 

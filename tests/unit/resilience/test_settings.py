@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -91,11 +92,13 @@ def test_the_defaults_are_those_the_docs_state():
 
 def test_the_recommended_breaker_is_what_its_docs_say():
     config = CircuitBreakerConfig.sequential()
-    assert (config.timeout_seconds, config.break_growth, config.max_break_seconds) == (0.6, 2.0, 4.8)
-    assert (config.jitter, config.probe_ramp, config.detector) == (1 / 3, True, Sequential())
+    assert (config.timeout_seconds, config.break_growth, config.max_break_seconds) == (0.6, 1.5, 2.4)
+    assert (config.jitter, config.probe_ramp, config.detector) == (1 / 3, True, Sequential(sudden_trip_calls=80.0))
     assert config.closing == Sequential()
     other = CircuitBreakerConfig.sequential(p0=0.3, p1=0.9, false_trip_calls=1000.0)
-    assert other.detector == other.closing == Sequential(p0=0.3, p1=0.9, false_trip_calls=1000.0)
+    assert other.closing == Sequential(p0=0.3, p1=0.9, false_trip_calls=1000.0)
+    assert other.detector == replace(other.closing, sudden_trip_calls=80.0)
+    assert CircuitBreakerConfig.sequential(false_trip_calls=20.0).detector.sudden_trip_calls == 20.0
 
 
 def test_a_break_grows_to_its_bound_and_never_overflows():
