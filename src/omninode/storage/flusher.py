@@ -88,6 +88,7 @@ class SpoolFlusher:
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._has_started = False
         self._written = self._dead = self._batches = self._failures = 0
         self._adopted_spools = self._adopted_rows = self._unreadable = 0
         self._failures_in_a_row: Counter[UUID | None] = Counter()
@@ -102,6 +103,7 @@ class SpoolFlusher:
 
     def start(self) -> None:
         """Begin writing in the background."""
+        self._has_started = True
         if self._task is None:
             # In a context of its own: the deadline of the scope that opens us is not that of what outlives it.
             self._task = asyncio.create_task(self._run(), name="spool flusher", context=Context())
@@ -112,7 +114,9 @@ class SpoolFlusher:
         if task is not None:
             await cancel_and_wait([task])
         left = await self.flush(deadline or Deadline.after(close_s, clock=self._clock))
-        await asyncio.to_thread(self._close_spool, has_rows=left > 0)
+        # Interrupted is not away: what is old may only wait for its turn.
+        is_away = self.is_failing or not self._has_started
+        await asyncio.to_thread(self._close_spool, should_expire=left > 0 and is_away)
         for track in self._spool.tracks():
             if track.waiting == 0 and track.position:
                 await self._forget(track.spool_id)
@@ -226,8 +230,8 @@ class SpoolFlusher:
         self._dead += delivered.dead
         self._batches += 1
 
-    def _close_spool(self, *, has_rows: bool) -> None:
-        if has_rows:
+    def _close_spool(self, *, should_expire: bool) -> None:
+        if should_expire:
             self._spool.expire(now=self._clock.now().timestamp())
         self._spool.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from omninode.storage.config import PoolConfig
 from omninode.storage.connection import connect
 from omninode.storage.database import Database
 from omninode.storage.flusher import FlusherConfig, SpoolFlusher
+from omninode.storage.orphans import EXPIRED
 from omninode.storage.spool import Spool, SpoolConfig
 
 pytestmark = pytest.mark.integration
@@ -179,6 +181,26 @@ async def test_close_without_a_database_leaves_the_rows_for_the_next(database: D
         assert flusher.statistics().adopted_rows == 1
     assert await values(database) == [1]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+async def test_rows_older_than_the_bound_are_given_up_only_while_the_database_is_away(
+    database: Database, tmp_path: Path, is_away: bool
+) -> None:
+    dead = Spool(tmp_path)
+    dead.put("performance_metrics", metric(1))
+    dead.close()
+    for path in tmp_path.rglob("*.seg"):
+        os.utime(path, (1000, 1000))
+    spool = Spool(tmp_path)
+    spool.put("performance_metrics", metric(2))
+    used = Database.open(database.config) if is_away else database
+    flusher = SpoolFlusher(spool, used, config=QUICK)
+    flusher.start()
+    if is_away:
+        await _until(lambda: flusher.is_failing)
+    assert await flusher.close(deadline=Deadline.after(0)) == (1 if is_away else spool.waiting)
+    assert spool.statistics().dropped == ({EXPIRED: 1} if is_away else {})
 
 
 async def test_after_each_round_of_adoption_the_caller_is_told_when_the_rows_are_there(

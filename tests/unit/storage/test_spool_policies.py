@@ -309,15 +309,19 @@ TestDroppingTrack.settings = settings(max_examples=60, stateful_step_count=40, d
 def test_backlog_goes_to_disk_in_order_although_the_oldest_rows_make_room_for_it(tmp_path: Path) -> None:
     config = SpoolConfig(memory_rows=6, memory_bytes=400, disk_bytes=900, segment_bytes=120)
     track = Track(tmp_path, config=config, drops_oldest_of="t")
-    with files_of_at_most(30):
-        for number in range(6):
-            assert track.add("t", orjson.dumps({"n": number}))
-            track._disk_again_at = 0
-    for number in range(6, 100):
+    for number in range(48):
         assert track.add("t", orjson.dumps({"n": number}))
+    with files_of_at_most(0):
+        for number in range(48, 52):
+            assert track.add("t", orjson.dumps({"n": number}))
+    assert track.only_in_memory == 4
+    track._disk_again_at = 0
+    for number in range(52, 55):
+        assert track.add("t", orjson.dumps({"n": number}))
+    assert track.dropped["t"] > 0
     left = []
     while found := numbers(track):
         left += found
         track.release(track._in_flight)
-    assert left == list(range(track.dropped["t"], 100))
+    assert left == list(range(track.dropped["t"], 55))
     track.close()
