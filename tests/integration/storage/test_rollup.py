@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -229,3 +230,28 @@ async def test_buckets_in_sql_are_those_in_python(database: Database) -> None:
     async with database.acquire() as session:
         rows = await session.driver.fetch("SELECT omn_bucket(v) AS bucket FROM unnest($1::float8[]) WITH ORDINALITY AS u (v, n) ORDER BY n", values)  # fmt: skip
     assert [row["bucket"] for row in rows] == [bucket_of(value) for value in values]
+
+
+async def test_ranges_cover_a_period_once_with_few_minutes(database: Database) -> None:
+    chance = random.Random(3)
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    for _ in range(200):
+        since = NOW - timedelta(seconds=chance.uniform(0, 46 * 3600))
+        until = since + timedelta(seconds=chance.choice([59, 3600, chance.uniform(1, 40 * 3600)]))
+        async with database.acquire() as session:
+            ranges = await session.driver.fetch("SELECT * FROM omn_ranges($1, $2) ORDER BY low", since, until)
+        assert ranges[0]["low"] == since.replace(second=0, microsecond=0)
+        assert ranges[-1]["high"] == until or ranges[-1]["high"] == until.replace(minute=0, second=0, microsecond=0)
+        assert all(first["high"] == second["low"] for first, second in itertools.pairwise(ranges))
+        for row in ranges:
+            if row["grain"] == "hour":
+                assert row["low"].minute == row["high"].minute == 0
+            elif len(ranges) > 1:
+                assert row["high"] - row["low"] <= hour + minute
+
+
+async def test_what_is_older_than_the_minutes_is_read_by_the_hour(database: Database) -> None:
+    since = NOW - timedelta(days=7)
+    async with database.acquire() as session:
+        (row,) = await session.driver.fetch("SELECT * FROM omn_ranges($1, $2)", since, NOW)
+    assert tuple(row) == ("hour", since.replace(minute=0, second=0, microsecond=0), NOW)

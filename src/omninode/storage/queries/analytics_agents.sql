@@ -12,8 +12,10 @@ SELECT agent_id,
        sum(successes)::bigint AS successes,
        (sum(duration_ms) / sum(n))::double precision AS mean_ms,
        (sum(cost_uusd) / nullif(sum(n - unpriced), 0))::double precision AS cost_uusd
-FROM rollup_agents
-WHERE task_type = $1 AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+FROM omn_ranges($2, $3) AS r
+CROSS JOIN LATERAL (
+    SELECT * FROM rollup_agents AS t
+    WHERE task_type = $1 AND t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
 GROUP BY agent_id
 ORDER BY samples DESC, agent_id
 LIMIT 500;
@@ -44,8 +46,10 @@ SELECT agent_id,
        sum(successes)::bigint AS successes,
        (sum(duration_ms) / sum(n))::double precision AS mean_ms,
        (sum(cost_uusd) / nullif(sum(n - unpriced), 0))::double precision AS cost_uusd
-FROM rollup_agents
-WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+FROM omn_ranges($1, $2) AS r
+CROSS JOIN LATERAL (
+    SELECT * FROM rollup_agents AS t
+    WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
 GROUP BY agent_id
 ORDER BY samples DESC, agent_id
 LIMIT 500;
@@ -59,8 +63,10 @@ SELECT agent_id, task_type,
        sum(cost_uusd)::bigint AS cost_uusd,
        sum(unpriced)::bigint AS unpriced,
        max(last_at) AS last_at
-FROM rollup_agents
-WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+FROM omn_ranges($1, $2) AS r
+CROSS JOIN LATERAL (
+    SELECT * FROM rollup_agents AS t
+    WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
 GROUP BY agent_id, task_type
 ORDER BY samples DESC, agent_id, task_type
 LIMIT 2000;
@@ -77,16 +83,20 @@ SELECT task_type,
        sum(tokens_out)::bigint AS tokens_out,
        min(first_at) AS first_at,
        max(last_at) AS last_at
-FROM rollup_agents
-WHERE agent_id = $1 AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+FROM omn_ranges($2, $3) AS r
+CROSS JOIN LATERAL (
+    SELECT * FROM rollup_agents AS t
+    WHERE agent_id = $1 AND t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
 GROUP BY task_type
 ORDER BY samples DESC, task_type
 LIMIT 200;
 
 -- name: errors_of_agent
 SELECT error_class, sum(n)::bigint AS times
-FROM rollup_agent_errors
-WHERE agent_id = $1 AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+FROM omn_ranges($2, $3) AS r
+CROSS JOIN LATERAL (
+    SELECT * FROM rollup_agent_errors AS t
+    WHERE agent_id = $1 AND t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
 GROUP BY error_class
 ORDER BY times DESC, error_class
 LIMIT 20;
@@ -107,7 +117,8 @@ SELECT date_bin($1::interval, bucket, 'epoch'::timestamptz) AS start,
        sum(cost_uusd)::bigint AS cost_uusd
 FROM rollup_agents
 WHERE ($4::text IS NULL OR agent_id = $4) AND ($5::text IS NULL OR task_type = $5)
-  AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+ 
+  AND grain = omn_grain($2, $1) AND bucket >= date_trunc(omn_grain($2, $1), $2, 'UTC') AND bucket < $3
 GROUP BY start
 ORDER BY start
 LIMIT 2000;

@@ -13,8 +13,10 @@ WITH counted AS (
            END AS name, model, sum(n) AS n, sum(n - ok - stopped) AS failed, sum(cached) AS cached,
            sum(unpriced) AS unpriced, sum(unpriced_tokens) AS unpriced_tokens, sum(tokens_in) AS tokens_in,
            sum(tokens_out) AS tokens_out, sum(cost_uusd) AS cost_uusd, sum(paid) AS paid, sum(paid_uusd) AS paid_uusd
-    FROM rollup_calls
-    WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+    FROM omn_ranges($1, $2) AS r
+    CROSS JOIN LATERAL (
+        SELECT * FROM rollup_calls AS t
+        WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
     GROUP BY 1, model
 ), priced AS (
     SELECT model AS priced_model, sum(paid_uusd) / nullif(sum(paid), 0) AS mean_uusd FROM counted GROUP BY model
@@ -35,8 +37,10 @@ WITH counted AS (
     SELECT CASE $3::text WHEN 'role' THEN role WHEN 'agent' THEN agent_id END AS name, model, sum(n) AS n, sum(n - ok - stopped) AS failed, sum(cached) AS cached,
            sum(unpriced) AS unpriced, sum(unpriced_tokens) AS unpriced_tokens, sum(tokens_in) AS tokens_in,
            sum(tokens_out) AS tokens_out, sum(cost_uusd) AS cost_uusd, sum(paid) AS paid, sum(paid_uusd) AS paid_uusd
-    FROM rollup_spend
-    WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+    FROM omn_ranges($1, $2) AS r
+    CROSS JOIN LATERAL (
+        SELECT * FROM rollup_spend AS t
+        WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
     GROUP BY 1, model
 ), priced AS (
     SELECT model AS priced_model, sum(paid_uusd) / nullif(sum(paid), 0) AS mean_uusd FROM counted GROUP BY model
@@ -53,12 +57,16 @@ LIMIT $4;
 
 -- name: successes
 SELECT coalesce(sum(n), 0)::bigint AS runs, coalesce(sum(n) FILTER (WHERE status = 'done'), 0)::bigint AS successes
-FROM rollup_runs
-WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2;
+FROM omn_ranges($1, $2) AS r
+CROSS JOIN LATERAL (
+    SELECT * FROM rollup_runs AS t
+    WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told;
 
 -- name: agent_successes
 SELECT agent_id AS name, sum(successes)::bigint AS successes
-FROM rollup_agents
-WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+FROM omn_ranges($1, $2) AS r
+CROSS JOIN LATERAL (
+    SELECT * FROM rollup_agents AS t
+    WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
 GROUP BY agent_id
 LIMIT 2000;

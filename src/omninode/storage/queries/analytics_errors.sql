@@ -1,12 +1,14 @@
 -- Errors by fingerprint: counted from the rollups, told by the newest of each group.
 
 -- name: groups
--- The runs of a group are those of its newest 200 errors in the period.
+-- The runs of a group are those of its newest 100 errors in the period.
 WITH counted AS (
     SELECT fingerprint, sum(n)::bigint AS count, sum(retryable) > 0 AS retryable,
            array_agg(DISTINCT phase) FILTER (WHERE phase <> '') AS phases, max(last_at) AS last_at
-    FROM rollup_errors
-    WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+    FROM omn_ranges($1, $2) AS r
+    CROSS JOIN LATERAL (
+        SELECT * FROM rollup_errors AS t
+        WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
     GROUP BY fingerprint
 ), page AS (
     SELECT * FROM counted
@@ -25,7 +27,7 @@ CROSS JOIN LATERAL (
     SELECT count(DISTINCT run_id) AS runs
     FROM (SELECT run_id FROM error_events
           WHERE fingerprint = page.fingerprint AND id >= omn_since($1) AND ts >= $1 AND ts < $2
-          ORDER BY ts DESC LIMIT 200) AS latest) AS told
+          ORDER BY ts DESC LIMIT 100) AS latest) AS told
 CROSS JOIN LATERAL (
     SELECT min(first_at) AS first_at FROM rollup_errors
     WHERE grain = 'hour' AND fingerprint = page.fingerprint) AS life

@@ -9,7 +9,8 @@ SELECT date_bin($1::interval, bucket, 'epoch'::timestamptz) AS start,
        sum(tokens_in + tokens_out)::bigint AS tokens,
        sum(cost_uusd)::bigint AS cost_uusd
 FROM rollup_calls
-WHERE ($4::text IS NULL OR model = $4) AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+WHERE ($4::text IS NULL OR model = $4)
+  AND grain = omn_grain($2, $1) AND bucket >= date_trunc(omn_grain($2, $1), $2, 'UTC') AND bucket < $3
 GROUP BY start
 ORDER BY start
 LIMIT 2000;
@@ -22,7 +23,8 @@ SELECT date_bin($1::interval, bucket, 'epoch'::timestamptz) AS start,
        0::bigint AS tokens,
        0::bigint AS cost_uusd
 FROM rollup_runs
-WHERE ($4::text IS NULL OR workspace = $4) AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+WHERE ($4::text IS NULL OR workspace = $4)
+  AND grain = omn_grain($2, $1) AND bucket >= date_trunc(omn_grain($2, $1), $2, 'UTC') AND bucket < $3
 GROUP BY start
 ORDER BY start
 LIMIT 2000;
@@ -35,7 +37,8 @@ SELECT date_bin($1::interval, bucket, 'epoch'::timestamptz) AS start,
        0::bigint AS tokens,
        0::bigint AS cost_uusd
 FROM rollup_metrics
-WHERE metric = 'phase_duration_ms' AND ($4::text IS NULL OR phase = $4) AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+WHERE metric = 'phase_duration_ms' AND ($4::text IS NULL OR phase = $4)
+  AND grain = omn_grain($2, $1) AND bucket >= date_trunc(omn_grain($2, $1), $2, 'UTC') AND bucket < $3
 GROUP BY start
 ORDER BY start
 LIMIT 2000;
@@ -48,7 +51,8 @@ SELECT date_bin($1::interval, bucket, 'epoch'::timestamptz) AS start,
        0::bigint AS tokens,
        0::bigint AS cost_uusd
 FROM rollup_metrics
-WHERE metric = $4 AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+WHERE metric = $4
+  AND grain = omn_grain($2, $1) AND bucket >= date_trunc(omn_grain($2, $1), $2, 'UTC') AND bucket < $3
 GROUP BY start
 ORDER BY start
 LIMIT 2000;
@@ -61,7 +65,8 @@ SELECT date_bin($1::interval, bucket, 'epoch'::timestamptz) AS start,
        0::bigint AS tokens,
        0::bigint AS cost_uusd
 FROM rollup_errors
-WHERE ($4::text IS NULL OR fingerprint = $4) AND grain = omn_grain($2) AND bucket >= omn_first_bucket($2) AND bucket < $3
+WHERE ($4::text IS NULL OR fingerprint = $4)
+  AND grain = omn_grain($2, $1) AND bucket >= date_trunc(omn_grain($2, $1), $2, 'UTC') AND bucket < $3
 GROUP BY start
 ORDER BY start
 LIMIT 2000;

@@ -2,5 +2,8 @@
 
 -- name: models
 SELECT model, sum(simulated) > 0 AS is_simulated, max(last_at) AS last_at
-  FROM rollup_calls WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+  FROM omn_ranges($1, $2) AS r
+ CROSS JOIN LATERAL (
+       SELECT * FROM rollup_calls AS t
+        WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
  GROUP BY model

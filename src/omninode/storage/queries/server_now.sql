@@ -12,7 +12,10 @@ SELECT ended.n + going.n AS n, going.n AS running, ended.done, ended.failed, end
                coalesce(sum(simulated), 0)::bigint AS simulated,
                sum(latency)::text AS latency,
                max(last_at) AS newest
-          FROM rollup_runs WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2) AS ended,
+          FROM omn_ranges($1, $2) AS r
+         CROSS JOIN LATERAL (
+               SELECT * FROM rollup_runs AS t
+               WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told) AS ended,
        (SELECT count(*) AS n, count(*) FILTER (WHERE is_simulated) AS simulated, max(started_at) AS newest
           FROM runs WHERE status = 'running' AND started_at >= $1 AND started_at < $2) AS going
 
@@ -31,8 +34,10 @@ SELECT coalesce(sum(n), 0)::bigint AS n,
        coalesce(sum(cost_uusd), 0)::bigint AS cost_uusd,
        sum(latency)::text AS latency,
        max(last_at) AS newest
-  FROM rollup_calls
- WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+  FROM omn_ranges($1, $2) AS r
+ CROSS JOIN LATERAL (
+     SELECT * FROM rollup_calls AS t
+     WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
 
 -- name: series
 SELECT date_bin($3::interval, bucket, $1) AS bucket,
@@ -64,8 +69,10 @@ SELECT date_bin($3::interval, bucket, $1) AS bucket,
 -- The newest value of each of the metrics $3, with the busiest one of the stretch.
 SELECT metric, (array_agg(last_value ORDER BY last_at DESC))[1] AS value, max(last_at) AS ts, max(highest) AS peak,
        sum(n)::bigint AS n
-  FROM rollup_metrics
- WHERE metric = ANY ($3::text[]) AND grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+  FROM omn_ranges($1, $2) AS r
+ CROSS JOIN LATERAL (
+     SELECT * FROM rollup_metrics AS t
+     WHERE metric = ANY ($3::text[]) AND t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
  GROUP BY metric
 
 -- name: gauge_series
@@ -86,6 +93,8 @@ SELECT * FROM (
 
 -- name: phases
 SELECT nullif(phase, '') AS phase, sum(n)::bigint AS n, sum(failed)::bigint AS failed, sum(latency)::text AS latency
-  FROM rollup_metrics
- WHERE metric = 'phase_duration_ms' AND grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+  FROM omn_ranges($1, $2) AS r
+ CROSS JOIN LATERAL (
+     SELECT * FROM rollup_metrics AS t
+     WHERE metric = 'phase_duration_ms' AND t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
  GROUP BY 1

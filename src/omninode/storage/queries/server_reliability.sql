@@ -15,12 +15,18 @@ SELECT deployment, model, sum(n)::bigint AS n, sum(ok)::bigint AS ok, sum(attemp
        sum(stopped)::bigint AS stopped, sum(recovered)::bigint AS recovered, sum(retried)::bigint AS retried,
        sum(degraded)::bigint AS degraded, sum(cached)::bigint AS cached, sum(latency)::text AS latency,
        max(last_at) AS newest
-  FROM rollup_calls WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+  FROM omn_ranges($1, $2) AS r
+ CROSS JOIN LATERAL (
+       SELECT * FROM rollup_calls AS t
+        WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
  GROUP BY deployment, model ORDER BY n DESC, deployment, model LIMIT 100
 
 -- name: degraded
 SELECT degraded, deployment, sum(n)::bigint AS n, max(last_at) AS newest
-  FROM rollup_degraded WHERE grain = omn_grain($1) AND bucket >= omn_first_bucket($1) AND bucket < $2
+  FROM omn_ranges($1, $2) AS r
+ CROSS JOIN LATERAL (
+       SELECT * FROM rollup_degraded AS t
+        WHERE t.grain = r.grain AND t.bucket >= r.low AND t.bucket < r.high OFFSET 0) AS told
  GROUP BY degraded, deployment ORDER BY n DESC, degraded, deployment LIMIT 50
 
 -- name: batches
