@@ -43,8 +43,8 @@ LAST = "<!-- end of the mutants -->"
 _BREAKER = ("test_breaker", "test_settings", "test_breaker_model", "test_rates", "test_frame", "test_bad_input")
 TESTS = {
     "probes": ("test_probes", *_BREAKER),
-    "detector": _BREAKER,
-    "sensitivity": ("test_breaker_model", "test_rates", "test_bad_input"),
+    "detector": ("test_detectors", *_BREAKER),
+    "sensitivity": ("test_detectors", "test_breaker_model", "test_rates", "test_bad_input"),
     "circuit": _BREAKER,
     "breaker": (*_BREAKER, "test_released_once"),
     "budget": ("test_budget", "test_settings", "test_retry"),

@@ -47,6 +47,13 @@ def test_a_test_that_knows_its_target_better_needs_as_much_evidence():
     assert led(CircuitBreakerConfig(closing=Sequential(p0=0.1, p1=0.7)), "sssss") is CLOSES
 
 
+def test_evidence_that_is_even_is_no_reason_to_open():
+    even = Sequential(p0=0.25, p1=0.75)
+    assert even.up + even.down == 0.0
+    assert led(CircuitBreakerConfig(closing=even), "sf") is STAYS
+    assert led(CircuitBreakerConfig(closing=even), "sff") is OPENS
+
+
 @pytest.mark.parametrize(("timeout_s", "patience_s"), [(10.0, 10.0), (0.25, 1.0)])
 def test_one_more_may_start_when_the_last_has_not_answered_for_a_break_or_a_second(timeout_s, patience_s):
     probes = Probes(CircuitBreakerConfig(timeout_seconds=timeout_s))
