@@ -153,7 +153,8 @@ def _constants(node: ast.Constant) -> Iterator[ast.AST]:
         yield ast.Constant(value + 1)
         yield ast.Constant(value - 1)
     elif isinstance(value, float):
-        yield ast.Constant(value + 1)
+        # One more is no change to a number so large.
+        yield ast.Constant(value + 1 if value + 1 != value else value * 2)
         yield ast.Constant(value / 2 if value else value - 1)
 
 

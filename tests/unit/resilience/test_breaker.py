@@ -119,6 +119,9 @@ async def test_rejections_are_counted_and_tell_no_event(clock, sink):
             await breaker.call(succeed)
     assert breaker.statistics().rejected == 20
     assert len(sink.events) == 1
+    clock.advance(10.0)
+    await breaker.call(succeed)
+    assert [event.refused for event in sink.of(BreakerChanged)] == [0, 20]
 
 
 async def test_events_carry_the_run_and_phase_of_the_caller(clock, sink):
