@@ -16,6 +16,7 @@ from omninode.core.concurrency import cancel_and_wait
 from omninode.core.deadline import Deadline
 from omninode.core.errors import ConfigurationError, DatabaseUnavailableError, OmniNodeError
 from omninode.core.events import EventSink
+from omninode.core.loopback import is_loopback
 from omninode.runtime.leases import RunLeases
 from omninode.runtime.paths import data_directory
 from omninode.runtime.settings import Settings, load_settings
@@ -29,6 +30,8 @@ from omninode.storage.spool import Spool
 
 __all__ = ["DatabaseLink", "keep_embedded", "opened_database", "reachable_url", "stop_embedded"]
 
+# What the example of the document sets.
+_PUBLIC_PASSWORD = "password"  # noqa: S105 - it is refused
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
 # About what a command may keep its user waiting for; more rows than fit are written by the next ones.
@@ -133,14 +136,25 @@ class DatabaseLink:
 
 
 def external_config(settings: Settings) -> ConnectionConfig:
-    """The connection that the POSTGRES_ variables describe."""
+    """The connection that the POSTGRES_ variables describe.
+
+    Raises ConfigurationError for a password that everybody knows on a server that others can reach.
+    """
     password = settings.postgres_password
+    host = settings.postgres_host or "localhost"
+    if password and password.get_secret_value() == _PUBLIC_PASSWORD and not (host[0] == "/" or is_loopback(host)):
+        raise ConfigurationError(
+            f"the password for the database on {host} is the example of the documentation, which everybody knows; "
+            f"give {settings.postgres_user!r} another one there and set POSTGRES_PASSWORD to it"
+        )
     return ConnectionConfig(
-        host=settings.postgres_host or "localhost",
+        host=host,
         port=settings.postgres_port,
         user=settings.postgres_user,
         password=password.get_secret_value() if password else None,
         database=settings.postgres_db,
+        ssl_mode=settings.postgres_sslmode,
+        ssl_root=settings.postgres_sslrootcert,
     )
 
 

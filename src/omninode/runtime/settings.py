@@ -69,6 +69,15 @@ class Settings(BaseModel):
     postgres_user: str = _setting("postgres", "POSTGRES_USER", "database.user", "user name", min_length=1)
     postgres_password: SecretStr | None = _setting(None, "POSTGRES_PASSWORD", "database.password", "password")
     postgres_db: str = _setting("omninode", "POSTGRES_DB", "database.name", "database name", min_length=1)
+    postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = _setting(
+        "prefer", "POSTGRES_SSLMODE", "database.sslmode", "TLS; verify-full: with a trusted certificate of that host"
+    )
+    postgres_sslrootcert: str | None = _setting(
+        None,
+        "POSTGRES_SSLROOTCERT",
+        "database.sslrootcert",
+        "PEM file of who is trusted; unset: whom the system trusts",
+    )
     connection_pool_size: int = _setting(
         10, "CONNECTION_POOL_SIZE", "database.pool_size", "connections at most", ge=2, le=500
     )
@@ -211,6 +220,9 @@ class Settings(BaseModel):
     )
     server_host: str = _setting("127.0.0.1", "OMNINODE_HOST", "server.host", "where the dashboard listens")
     server_port: int = _setting(8420, "OMNINODE_PORT", "server.port", "its port", ge=0, le=65535)
+    server_host_names: str = _setting(
+        "", "OMNINODE_HOST_NAMES", "server.host_names", "further names it is reached by, with commas between"
+    )
     server_key: SecretStr | None = _setting(
         None, "OMNINODE_SERVER_KEY", "server.key", "needed to listen beyond loopback"
     )

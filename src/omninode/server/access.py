@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
+import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,12 +18,15 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omninode.core.errors import ConfigurationError
+from omninode.core.loopback import is_loopback
 
-__all__ = ["Access", "Guard", "host_of", "is_loopback"]
+__all__ = ["Access", "Guard", "host_of"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _COOKIE = "omninode_key"
 _MIN_KEY = 16
+# A name or an address, of either kind, as it stands in a Host header without its port.
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -60,6 +63,11 @@ class Access:
     def __post_init__(self) -> None:
         if self.key is not None and len(self.key) < _MIN_KEY:
             raise ConfigurationError(f"the server's key has {len(self.key)} characters; use at least {_MIN_KEY}")
+        for name in self.names:
+            if not _NAME.fullmatch(name):
+                raise ConfigurationError(
+                    f"{name!r} is no host name; give a name or an address without scheme, port and brackets"
+                )
         if is_loopback(self.host):
             return
         if not self.allow_remote:
@@ -75,6 +83,11 @@ class Access:
         """The host names that are answered, in lower case."""
         own = {self.host.lower()} if not _is_wildcard(self.host) else set()
         return frozenset(_LOOPBACK_NAMES | own | {name.lower() for name in self.names})
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether others can connect and none of them is answered, because no name of the server's is known."""
+        return _is_wildcard(self.host) and not self.names
 
 
 class Guard:
@@ -124,16 +137,6 @@ def host_of(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.partition(":")[0].lower()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_wildcard(host: str) -> bool:

@@ -26,6 +26,8 @@ class ConnectionConfig:
     password: str | None = field(default=None, repr=False)
     database: str = "postgres"
     ssl_mode: str = "prefer"
+    # The certificates to trust, for the modes that verify; None: those of the system.
+    ssl_root: str | None = None
 
     def __post_init__(self) -> None:
         if not self.host:
@@ -54,12 +56,18 @@ class ConnectionConfig:
             password=unquote(parts.password) if parts.password else None,
             database=unquote(parts.path.lstrip("/")) or user,
             ssl_mode=query.get("sslmode", "prefer"),
+            ssl_root=query.get("sslrootcert") if query.get("sslrootcert") != "system" else None,
         )
 
     @property
     def is_socket(self) -> bool:
         """Whether the server is reached through a Unix socket."""
         return self.host.startswith("/")
+
+    @property
+    def is_verifying(self) -> bool:
+        """Whether the server must show a certificate that is trusted."""
+        return self.ssl_mode.startswith("verify-")
 
     @property
     def dsn(self) -> str:
@@ -84,6 +92,8 @@ class ConnectionConfig:
         query = {"host": self.host, "port": str(self.port)} if self.is_socket else {}
         if self.ssl_mode != "prefer":
             query["sslmode"] = self.ssl_mode
+        if self.is_verifying and not self.is_socket:
+            query["sslrootcert"] = self.ssl_root or "system"
         host = f"[{self.host}]" if ":" in self.host else self.host
         place = "" if self.is_socket else f"{host}:{self.port}"
         return f"postgresql://{login}@{place}/{name}" + (f"?{urlencode(query, safe='/')}" if query else "")

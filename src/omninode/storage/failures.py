@@ -6,6 +6,7 @@ Decided by SQLSTATE (PostgreSQL manual, appendix A) and by class, never by messa
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -107,6 +108,11 @@ def connecting(config: ConnectionConfig, *, doing: str | None = None) -> Iterato
     prefix = f"{doing}: " if doing else ""
     try:
         yield
+    except ssl.SSLCertVerificationError as error:
+        raise ConfigurationError(
+            f"{prefix}{config.display} shows a certificate that is not trusted: {error.verify_message}; set "
+            "POSTGRES_SSLROOTCERT to the certificate of who issued it, and POSTGRES_HOST to the name it was issued for"
+        ) from error
     except (OSError, TimeoutError) as error:
         raise DatabaseUnavailableError(
             f"{prefix}no connection to {config.display}: {str(error) or type(error).__name__}; is the server running?"

@@ -8,7 +8,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from omninode.core.errors import ConfigurationError
-from omninode.server.access import Access, Guard, host_of, is_loopback
+from omninode.core.loopback import is_loopback
+from omninode.server.access import Access, Guard, host_of
 
 pytestmark = pytest.mark.unit
 
@@ -108,6 +109,21 @@ def test_a_short_key_is_refused_and_no_key_is_shown() -> None:
 def test_names_that_are_answered_never_hold_the_wildcard() -> None:
     access = Access(host="0.0.0.0", allow_remote=True, key=KEY, names=frozenset({"Node.Example"}))
     assert access.hosts == {"localhost", "127.0.0.1", "::1", "node.example"}
+
+
+@pytest.mark.parametrize("name", ["http://node.example", "node.example:80", "", "a b", "[::2]", "*"])
+def test_a_further_name_is_a_name_or_an_address(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no host name"):
+        Access(names=frozenset({name}))
+    assert Access(names=frozenset({"node.example", "10.0.0.5", "fe80::1"})).hosts >= {"fe80::1", "10.0.0.5"}
+
+
+async def test_a_server_on_every_address_answers_for_the_names_given_and_for_no_others() -> None:
+    access = Access(host="0.0.0.0", allow_remote=True, key=KEY, names=frozenset({"node.example", "fe80::1"}))
+    for host, wanted in {"node.example:8420": 200, "[fe80::1]:8420": 200, "other.example": 421}.items():
+        assert (await ask(access, host=host, authorization=f"Bearer {KEY}"))[0] == wanted
+    assert not access.is_nameless
+    assert Access(host="0.0.0.0", allow_remote=True, key=KEY).is_nameless
 
 
 def test_hosts_are_told_apart() -> None:

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.unit
         ConnectionConfig(host="db.example", port=6543, user="me@home", password="a/b:c?", database="my db"),
         ConnectionConfig(host="/var/run/my dir", user="omninode", database="omninode"),
         ConnectionConfig(host="::1", database="d", ssl_mode="require"),
+        ConnectionConfig(host="db", ssl_mode="verify-full"),
+        ConnectionConfig(host="db", ssl_mode="verify-ca", ssl_root="/etc/ssl/my ca.pem"),
     ],
 )
 def test_url_holds_everything(config: ConnectionConfig) -> None:
