@@ -58,7 +58,7 @@ def recount(
 ) -> None:
     """Make the rollups, which every chart reads, again from the rows of the last days.
 
-    Needed only for rows that were written past them, by SQL of your own. Writers wait meanwhile.
+    Needed only for rows that were written past them, by SQL of your own or in batches. Writers wait meanwhile.
     """
     from omninode.cli.loop import run_async
 

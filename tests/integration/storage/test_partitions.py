@@ -87,6 +87,9 @@ async def test_rows_of_the_first_release_are_all_there_in_the_right_children(bar
         found = await places(bare, table)
         assert [found[one] for one in timed] == [child_of(table, moment) for moment in moments]
         assert {found[one] for one in untimed} == {f"{table}_default"}
+    async with bare.acquire() as session:
+        counted = await session.driver.fetchval("SELECT sum(n) FROM rollup_metrics WHERE grain = 'hour'")
+    assert counted == len(timed) + len(untimed)
 
 
 async def test_a_migration_that_fails_half_way_changes_nothing(empty: Database) -> None:
