@@ -88,7 +88,7 @@ def older_server() -> Iterator[ConnectionConfig]:
 
     try:
         run(str(_OLDER / "initdb"), "-D", f"{folder}/db", "-A", "trust", "-U", "postgres", "--no-sync")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off -c shared_preload_libraries=pg_stat_statements"
         run(str(_OLDER / "pg_ctl"), "-D", f"{folder}/db", "-w", "-o", options, "-l", f"{folder}/log", "start")
         config = ConnectionConfig(host=str(folder), user="postgres", database="postgres")
         run_apart(lambda: _prepare(config))

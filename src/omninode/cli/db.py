@@ -97,6 +97,14 @@ def stop() -> None:
 
 
 @commands.command()
+def advise(apply: Annotated[bool, typer.Option("--apply", help="Build what is worth it.")] = False) -> None:
+    """Say which statements cost most, which indexes would help them, and which are of no use; with the evidence."""
+    from omninode.cli.loop import run_async
+
+    run_async(_advise(is_applied=apply))
+
+
+@commands.command()
 def backup(file: Annotated[Path, typer.Argument(help="Where to write it; replaced when it is there.")]) -> None:
     """Write all of the database to one file, while it is in use."""
     from omninode.cli.loop import run_async
@@ -142,6 +150,22 @@ def upgrade() -> None:
 def _confirm(question: str, *, is_sure: bool) -> None:
     if not is_sure:
         typer.confirm(question, abort=True)
+
+
+async def _advise(*, is_applied: bool) -> None:
+    from omninode.cli.advice import advice_lines
+    from omninode.runtime.database import opened_database
+    from omninode.storage.advisor import apply_advice, report_queries
+
+    async with opened_database() as (database, description):
+        typer.echo(f"database   {description}")
+        report = await report_queries(database)
+        for line in advice_lines(report):
+            typer.echo(line)
+        for change in await apply_advice(database, report) if is_applied else ():
+            typer.echo(f"{'built     ' if change.created else 'not kept  '} {change.name}: {change.reason}")
+            if change.created:
+                typer.echo(f"           to undo: {change.undo}")
 
 
 async def _status() -> None:

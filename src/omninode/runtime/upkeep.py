@@ -8,18 +8,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import Context
 from datetime import timedelta
 
 from omninode.core.clock import Clock
 from omninode.core.concurrency import cancel_and_wait
+from omninode.core.deadline import Deadline, within
 from omninode.core.errors import OmniNodeError
 from omninode.core.events import EventSink, MetricRecorded
+from omninode.storage.advisor import find_flips
 from omninode.storage.capacity import read_capacity
 from omninode.storage.database import Database
 from omninode.storage.partitions import make_children, strays
 from omninode.storage.retention import PruneReport, prune
 from omninode.storage.rollup import merge_closed
+from omninode.storage.workload import TimesLog
 
 __all__ = ["Upkeep"]
 
@@ -28,6 +32,7 @@ _log = logging.getLogger(__name__)
 _FIRST_S = 2.0
 _EVERY_S = 3600.0
 _AGAIN_S = 300.0
+_LAST_SAVE_S = 1.0
 
 
 class Upkeep:
@@ -41,6 +46,7 @@ class Upkeep:
         self._days = days
         self._sink = sink
         self._clock = clock
+        self._times = TimesLog(database)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -52,14 +58,20 @@ class Upkeep:
     async def close(self) -> None:
         """Stop; a step that is under way is rolled back. Doing it twice is harmless."""
         task, self._task = self._task, None
-        if task is not None:
-            await cancel_and_wait([task])
+        if task is None:
+            return
+        await cancel_and_wait([task])
+        with suppress(OmniNodeError):  # a count that is lost is no reason to wait
+            async with within(Deadline.after(_LAST_SAVE_S, clock=self._clock), doing="saving statement times"):
+                await self._times.save()
 
     async def look(self) -> PruneReport:
         """Do all of it once; raises DatabaseError when the database is away or refuses."""
         await self._check_capacity()
         now = self._clock.now()
         await make_children(self._database, now, keep=self._late_rows())
+        await self._times.save()
+        await self._tell_flips()
         report = await prune(self._database, self._days, now=now)
         await merge_closed(self._database, now)
         async with self._database.acquire(doing="stray rows") as session:
@@ -72,6 +84,15 @@ class Upkeep:
                 "retention: dropped %s, deleted %s, postponed %s", report.dropped, report.deleted, report.postponed
             )
         return report
+
+    async def _tell_flips(self) -> None:
+        flips = [flip for flip in await find_flips(self._database) if flip.is_dearer]
+        self._sink.emit(MetricRecorded(metric="plan_flips", value=float(len(flips)), labels={"gauge": True}))
+        for flip in flips:
+            _log.warning(
+                "statement %s is run in another way, expected to cost %.0f instead of %.0f: %s instead of %s",
+                *(flip.statement, flip.cost_after, flip.cost_before, flip.after, flip.before),
+            )
 
     async def _check_capacity(self) -> None:
         capacity = await read_capacity(self._database)

@@ -214,6 +214,11 @@ class Database:
             lanes=lanes,
         )
 
+    @property
+    def watched_hours(self) -> float:
+        """For how many hours `statement_times` has been adding up."""
+        return self._times.hours
+
     def statement_times(self) -> Mapping[str, StatementTimes]:
         """How often each named statement ran through this database, and for how long."""
         return self._times.times()

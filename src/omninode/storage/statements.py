@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 __all__ = ["StatementClock", "StatementTimes"]
@@ -21,6 +22,12 @@ class StatementClock:
 
     def __init__(self) -> None:
         self._times: dict[str, list[float]] = {}
+        self._since = time.monotonic()
+
+    @property
+    def hours(self) -> float:
+        """For how long it has been counting; a minute at least, so that the first call is no stampede."""
+        return max((time.monotonic() - self._since) / 3600, 1 / 60)
 
     def add(self, name: str, seconds: float) -> None:
         """Count one run of `name`."""
