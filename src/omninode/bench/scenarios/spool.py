@@ -44,6 +44,7 @@ class _Arms:
     root: Path
     rows: _Rows
     slowest_us: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
 
     def taking(self) -> dict[str, Arm]:
         return {"put": self._put, "bare write": self._bare_write}
@@ -115,7 +116,7 @@ class _Arms:
         """From the first `put` to the last row in the table; authors pause while many wait."""
         await self.database.execute("bench_rows.clear")
         spool = Spool(self._place())
-        before = time.perf_counter()
+        before, cpu_before = time.perf_counter(), time.process_time()
         flusher = SpoolFlusher(spool, self.database)
         flusher.start()
         for start in range(0, len(self.rows), _BURST):
@@ -126,6 +127,7 @@ class _Arms:
                 await asyncio.sleep(0.05)
         await self._emptied(flusher)
         seconds = time.perf_counter() - before
+        self.cpu_us.append((time.process_time() - cpu_before) / len(self.rows) * 1e6)
         await self._expect_all()
         return seconds
 
@@ -183,6 +185,7 @@ async def _run(room: Surroundings) -> Findings:
                 unit="rows/s",
                 target=at_least(30_000),
             ),
+            Figure(name="from put to the table: CPU of this process a row", spread=Spread.of(arms.cpu_us), unit="us"),
             Figure(name="the same rows in hand, by the batch door / spool", spread=storing.ratio("batch", "spool")),
             Figure(
                 name=f"5,000 rows/s for {seconds:.0f} s without a database: memory grew by",
