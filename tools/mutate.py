@@ -48,8 +48,9 @@ TESTS = {
     "circuit": _BREAKER,
     "breaker": (*_BREAKER, "test_released_once"),
     "budget": ("test_budget", "test_settings", "test_retry"),
-    "bulkhead": ("test_bulkhead", "test_settings", "test_bad_input", "test_limits", "test_telling"),
+    "bulkhead": ("test_bulkhead", "test_settings", "test_bad_input", "test_telling"),
     "parking": ("test_parking", "test_settings"),
+    "pace": ("test_pace", "test_parking"),
 }
 # Time of the machine, which does not depend on what else runs on it, for loops; of the clock, for hangs.
 _CPU_S, _LIMIT_S = 30, 300.0

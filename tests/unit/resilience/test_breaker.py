@@ -13,6 +13,7 @@ from omninode.core.errors import BreakerOpenError, InvalidArgumentError, Request
 from omninode.core.events import BreakerChanged
 from omninode.core.ids import uuid7
 from omninode.resilience import CircuitBreaker, CircuitBreakerConfig, CircuitState, Outcome, Sequential
+from omninode.resilience.circuit import Break
 
 pytestmark = pytest.mark.unit
 
@@ -401,3 +402,46 @@ async def test_a_step_of_the_wall_clock_changes_no_break(clock):
     assert breaker.retry_after_s == pytest.approx(10.0)
     clock.advance(10.0)
     assert await breaker.call(succeed) == 1
+
+
+def test_without_settings_it_is_the_documents():
+    assert CircuitBreaker("b").config == CircuitBreakerConfig()
+
+
+def test_a_break_is_over_when_it_is_over_and_not_a_second_before(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.open()
+    clock.advance(9.875)
+    with pytest.raises(BreakerOpenError):
+        breaker.admit()
+    clock.advance(0.125)
+    assert breaker.retry_after_s == 0.0
+    clock.advance(0.125)
+    assert breaker.retry_after_s == 0.0
+    assert breaker.admit().is_probe
+
+
+def test_a_second_word_counts_while_closed_and_never_for_a_probe_or_after_a_change(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    permit = breaker.admit()
+    permit.release(Outcome.TIMEOUT)
+    breaker.hear(permit, Outcome.SUCCESS)
+    assert (breaker.statistics().failures, breaker.statistics().successes) == (1, 1)
+    breaker.open()
+    breaker.hear(permit, Outcome.SUCCESS)
+    clock.advance(10.0)
+    probe = breaker.admit()
+    probe.release(Outcome.SUCCESS)
+    breaker.hear(probe, Outcome.SUCCESS)
+    statistics = breaker.statistics()
+    assert (statistics.successes, statistics.stale, statistics.probes_under_way) == (2, 0, 0)
+    assert statistics.state is CircuitState.HALF_OPEN
+    breaker.close()
+    breaker.hear(permit, Outcome.SUCCESS)
+    assert (breaker.statistics().successes, breaker.statistics().stale) == (2, 0)
+
+
+def test_what_a_break_has_left_is_nothing_outside_it():
+    pause = Break(opened_at=None, began=100.0, until=110.0, reason="")
+    assert [pause.left_s(now) for now in (99.0, 100.0, 104.0, 110.0, 111.0)] == [0.0, 10.0, 6.0, 0.0, 0.0]
+    assert pause.is_second_hand is False

@@ -109,10 +109,23 @@ async def test_a_waiter_cancelled_as_its_permit_arrives_hands_it_on():
 async def test_no_permit_is_lost_whoever_is_cancelled_when(seed):
     rng = random.Random(seed)
     bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=3, max_queue=1000))
-    tasks = [asyncio.ensure_future(bulkhead.call(asyncio.sleep, 0)) for _ in range(60)]
+    running = most = 0
+
+    async def work():
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            await asyncio.sleep(0)
+        finally:
+            running -= 1
+
+    tasks = [asyncio.ensure_future(bulkhead.call(work)) for _ in range(60)]
     while not all(task.done() for task in tasks):
         rng.choice(tasks).cancel()
         await asyncio.sleep(0)
+    assert most == 3
+    assert all(task.cancelled() or task.exception() is None for task in tasks)
     statistics = bulkhead.statistics()
     assert (statistics.running, statistics.waiting) == (0, 0)
     for _ in range(3):
@@ -213,3 +226,33 @@ async def test_made_larger_it_lets_as_many_in_as_there_are_permits():
     with pytest.raises(DefectError, match="released twice"):
         bulkhead.release()
     assert bulkhead.statistics().running == 0
+
+
+async def test_a_wait_that_is_over_time_and_cancelled_at_once_gives_back_nothing_it_had_not():
+    bulkhead = Bulkhead("b", BulkheadConfig(max_concurrent=1))
+    await bulkhead.acquire()
+    waiter = asyncio.ensure_future(bulkhead.acquire())
+    await settle()
+    bulkhead._expire(next(iter(bulkhead._waiting)), BulkheadFullError("late"))
+    waiter.cancel()
+    await settle()
+    assert waiter.cancelled()
+    assert (bulkhead.statistics().running, bulkhead.statistics().admitted) == (1, 1)
+
+
+async def test_whatever_a_function_returns_is_awaited_where_it_can_be():
+    bulkhead = Bulkhead("b")
+    answer = asyncio.get_running_loop().create_future()
+    answer.set_result("from a future")
+    assert await bulkhead.call(lambda: answer) == "from a future"
+    assert await bulkhead.call(lambda: "plain") == "plain"
+    assert await bulkhead.call(asyncio.sleep, 0, "from a coroutine") == "from a coroutine"
+
+
+@pytest.mark.parametrize("config", [BulkheadConfig(max_concurrent=1, max_queue=0), BulkheadConfig(max_concurrent=1, queue_timeout_s=0.001)])  # fmt: skip
+async def test_refusals_and_waits_over_time_are_told_without_a_clock_of_its_own(sink, config):
+    bulkhead = Bulkhead("b", config, sink=sink)
+    await bulkhead.acquire()
+    with pytest.raises(BulkheadFullError):
+        await bulkhead.acquire()
+    assert [(event.metric, event.value) for event in sink.events] == [("rejected_count", 1.0)]

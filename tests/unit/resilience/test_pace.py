@@ -82,3 +82,33 @@ async def test_while_the_breaker_is_not_closed_it_alone_decides(clock):
     assert let_go(pace) == 100
     breaker.close()
     assert let_go(pace) == 3
+
+
+async def test_overload_begins_at_half_of_the_failures(pace):
+    pace._slow_share = 0.5
+    assert pace.is_slow
+    pace._slow_share = 0.499
+    assert not pace.is_slow
+
+
+async def test_what_says_nothing_about_the_target_gives_its_token_back(pace):
+    async def ours():
+        raise TypeError("bug")
+
+    assert let_go(pace) == 3
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            await pace.listen(ours)
+    assert let_go(pace) == 2
+
+
+async def test_a_second_is_counted_once_and_a_clock_that_went_back_takes_nothing(pace, clock):
+    assert let_go(pace) == 3
+    clock.advance(-3600.0)
+    assert let_go(pace) == 0
+    clock.advance(0.5)
+    assert let_go(pace) == 0
+    clock.advance(0.5)
+    assert let_go(pace) == 1
+    clock.advance(1e6)
+    assert let_go(pace) == 10
