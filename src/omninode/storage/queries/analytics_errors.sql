@@ -21,13 +21,15 @@ SELECT page.*, coalesce(newest.error_class, 'unknown') AS error_class, coalesce(
 FROM page
 LEFT JOIN LATERAL (
     SELECT error_class, message, place FROM error_events
-    WHERE fingerprint = page.fingerprint AND id >= omn_since($1) AND ts < $2
+    WHERE fingerprint = page.fingerprint AND ts < $2
     ORDER BY ts DESC LIMIT 1) AS newest ON true
 CROSS JOIN LATERAL (
+    -- The beginning of the period stands outside: inside, a plan for any period would read the whole group and sort it.
     SELECT count(DISTINCT run_id) AS runs
-    FROM (SELECT run_id FROM error_events
-          WHERE fingerprint = page.fingerprint AND id >= omn_since($1) AND ts >= $1 AND ts < $2
-          ORDER BY ts DESC LIMIT 100) AS latest) AS told
+    FROM (SELECT run_id, ts FROM error_events
+          WHERE fingerprint = page.fingerprint AND ts < $2
+          ORDER BY ts DESC LIMIT 100) AS latest
+    WHERE ts >= $1) AS told
 CROSS JOIN LATERAL (
     SELECT min(first_at) AS first_at FROM rollup_errors
     WHERE grain = 'hour' AND fingerprint = page.fingerprint) AS life
