@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format docs bench mutate lock clean
+.PHONY: demo test check format docs bench mutate fuzz lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/omninode run "Find where retries and circuit breakers are configured, explain how they work together, and suggest tests for the edge cases" --workspace . --simulate
@@ -33,6 +33,12 @@ bench: $(VENV)/.installed
 
 mutate: $(VENV)/.installed-dev
 	$(BIN)/python tools/mutate.py
+
+# Two minutes for each reader of what others send; needs `pip install atheris` in $(VENV).
+fuzz: $(VENV)/.installed-dev
+	for name in events tasks normaliser decoders secrets; do \
+		$(BIN)/python tools/fuzz/fuzz.py $$name -max_total_time=120 -max_len=2000 || exit 1; \
+	done
 
 lock: $(VENV)/.installed-dev
 	$(BIN)/python tools/lock.py

@@ -44,7 +44,7 @@ class SseParser:
         self._tail = b""
         if lines and not lines[-1].endswith((b"\n", b"\r")):
             self._tail = lines.pop()
-        if lines and lines[-1].endswith(b"\r"):
+        elif lines and lines[-1].endswith(b"\r"):
             self._skip_newline = True
         events = [event for line in lines if (event := self._line(line.rstrip(b"\r\n"))) is not None]
         self._bound(len(self._tail))
