@@ -64,7 +64,7 @@ def tasks(data: bytes) -> None:
     if blocked:
         return
     layers = topological_levels(found)
-    assert sorted(id for layer in layers for id in layer) == sorted(task.id for task in found)
+    assert sorted(name for layer in layers for name in layer) == sorted(task.id for task in found)
     again, complaints = parse_tasks(orjson.dumps([task.model_dump() for task in found]), known_agents=_AGENTS)
     assert again == found, complaints
 

@@ -51,6 +51,8 @@ class SseParser:
         return events
 
     def _line(self, line: bytes) -> ServerEvent | None:
+        # Also for what is not data: the same line must not depend on how many reads it came in.
+        self._bound(len(line))
         if self._is_first:
             line = line.removeprefix(b"\xef\xbb\xbf")
             self._is_first = False
