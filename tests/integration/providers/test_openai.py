@@ -198,7 +198,7 @@ async def test_the_key_is_in_no_repr(http, upstream, answers):
     server = await upstream(answers.hang)
     one = provider(server, http)
     assert KEY not in repr(one)
-    assert KEY not in repr(one.stream(ASK, model="m")) + repr(one._chat("m"))
+    assert KEY not in repr(one.stream(ASK, model="m")) + repr(one._endpoint("/chat", "m")) + repr(one._access)
 
 
 def refusing(answers, parameter: str):

@@ -7,21 +7,20 @@ text itself may be missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from omninode.core.errors import MalformedAnswerError
 from omninode.providers import http
-from omninode.providers.http import HttpClient, with_deadline
+from omninode.providers.client import Access, ProtocolClient
+from omninode.providers.http import HttpClient
 from omninode.providers.messages import ChatAnswer, ChatRequest
 from omninode.providers.openai import wire
 from omninode.providers.openai.stream import OpenAIDecoder
-from omninode.providers.streaming import Endpoint, SseAnswerStream
+from omninode.providers.streaming import SseAnswerStream
 
 __all__ = ["OpenAIProvider"]
 
 
-class OpenAIProvider:
+class OpenAIProvider(ProtocolClient):
     """One endpoint that speaks the OpenAI protocol; see `Provider`.
 
     Args:
@@ -44,33 +43,29 @@ class OpenAIProvider:
         timeout_s: float = 60.0,
         sends_deadline: bool = False,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
         # OpenAI's own models take the newest name only, most other servers only the older one.
         is_openai = urlsplit(base_url).hostname == "api.openai.com"
         self._always_unsupported = frozenset({"max_tokens"} if is_openai else ())
         self._unsupported: dict[str, frozenset[str]] = {}
-        self._secrets = (api_key,) if api_key else ()
-        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = http
-        self._name = name
-        self._timeout_s = timeout_s
-        self._sends_deadline = sends_deadline
-
-    @property
-    def name(self) -> str:
-        """See `Provider.name`."""
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"OpenAIProvider({self._base_url!r}, name={self._name!r})"
+        super().__init__(
+            name,
+            Access(
+                base_url=base_url.rstrip("/"),
+                headers={"authorization": f"Bearer {api_key}"} if api_key else {},
+                secrets=(api_key,) if api_key else (),
+                http=http,
+                timeout_s=timeout_s,
+                sends_deadline=sends_deadline,
+            ),
+        )
 
     async def complete(self, request: ChatRequest, *, model: str) -> ChatAnswer:
         """See `Provider.complete`."""
         started = time.monotonic()
-        end = self._chat(model)
+        end = self._endpoint("/chat/completions", model)
         body: bytes | None = self._body(request, model)
         while body is not None:
-            answer = await self._http.request(
+            answer = await self._access.http.request(
                 "POST", end.url, body=body, subject=end.subject, headers=end.headers, timeout_s=end.timeout_s
             )
             body = None if answer.is_success else self._mended(request, model, answer.status, answer.body)
@@ -81,7 +76,7 @@ class OpenAIProvider:
 
     def stream(self, request: ChatRequest, *, model: str) -> SseAnswerStream:
         """See `Provider.stream`."""
-        end = self._chat(model)
+        end = self._endpoint("/chat/completions", model)
         return SseAnswerStream(
             end,
             self._body(request, model, is_streaming=True),
@@ -90,24 +85,6 @@ class OpenAIProvider:
             decoder=OpenAIDecoder(subject=end.subject, secrets=end.secrets),
             mend=lambda status, refusal: self._mended(request, model, status, refusal, is_streaming=True),
         )
-
-    async def models(self) -> tuple[str, ...]:
-        """See `Provider.models`."""
-        subject = f"{self._name}: list of models"
-        parsed = await self._http.get_json(
-            f"{self._base_url}/models",
-            subject=subject,
-            headers=self._headers,
-            timeout_s=self._timeout_s,
-            secrets=self._secrets,
-        )
-        listed = parsed.get("data") if isinstance(parsed, dict) else None
-        if not isinstance(listed, list):
-            raise MalformedAnswerError(f"{subject}: the answer has no list named 'data'")
-        return tuple(entry["id"] for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str))
-
-    async def close(self) -> None:
-        """See `Provider.close`; it holds nothing of its own."""
 
     def _body(self, request: ChatRequest, model: str, *, is_streaming: bool = False) -> bytes:
         unsupported = self._unsupported.get(model, self._always_unsupported)
@@ -123,16 +100,3 @@ class OpenAIProvider:
             return None
         self._unsupported[model] = known | {name}
         return self._body(request, model, is_streaming=is_streaming)
-
-    def _chat(self, model: str) -> Endpoint:
-        headers: Mapping[str, str] = self._headers
-        if self._sends_deadline:
-            headers = with_deadline(headers, timeout_s=self._timeout_s)
-        return Endpoint(
-            http=self._http,
-            url=f"{self._base_url}/chat/completions",
-            headers=headers,
-            secrets=self._secrets,
-            subject=f"{self._name}: chat with model {model!r}",
-            timeout_s=self._timeout_s,
-        )
