@@ -25,6 +25,9 @@ __all__ = ["Park", "Parking", "ParkingStatistics"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# So much later than it is told to a caller comes back, drawn between these, so that not all come at once.
+_BEYOND_S = (0.05, 0.5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Park:
@@ -94,8 +97,8 @@ class Parking:
             try:
                 return await called(func, *args, **kwargs)
             except BreakerOpenError as error:
-                pause_s = self._pause_s(error)
-                if pause_s is None or pause_s > self._left_s(began) or self._parked >= self.config.max_calls:
+                pause_s = self._pause_s(error, left_s=self._left_s(began))
+                if pause_s is None or self._parked >= self.config.max_calls:
                     self._refused += 1
                     raise
             await self._wait(pause_s, began)
@@ -110,8 +113,12 @@ class Parking:
             is_paced=all(pace.is_slow for pace in self._paces),
         )
 
-    def _pause_s(self, error: BreakerOpenError) -> float | None:
-        return None if error.retry_after_s is None else error.retry_after_s + self._random.uniform(0.05, 0.5)
+    def _pause_s(self, error: BreakerOpenError, *, left_s: float) -> float | None:
+        """How long to wait after `error`: a little beyond the break, as far as `left_s` allows; None where it does not."""
+        if error.retry_after_s is None or error.retry_after_s + _BEYOND_S[0] > left_s:
+            return None
+        soonest_s, latest_s = _BEYOND_S
+        return error.retry_after_s + self._random.uniform(soonest_s, min(latest_s, left_s - error.retry_after_s))
 
     def _may_go(self) -> bool:
         return any(pace.may_go() for pace in self._paces)
