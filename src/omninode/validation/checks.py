@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from functools import cache
 from types import MappingProxyType
@@ -64,6 +65,92 @@ def _is_iban(value: str) -> bool:
     return 15 <= len(compact) <= 34 and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
 
 
+# ITU-T E.164: the first two digits of the country codes there are, of those of three digits too; 1 and 7 stand alone.
+_COUNTRIES = frozenset({*range(20, 70), *range(80, 100)} - {28, 83, 89})
+
+
+def _digits(value: str) -> str:
+    return "".join(character for character in value if character.isdigit())
+
+
+def _is_phone(value: str) -> bool:
+    """A number in international form: a country code there is, and in North America an area and exchange there are."""
+    digits = _digits(value)
+    if digits[0] == "1":
+        return digits[1] in "23456789" and digits[4] in "23456789"
+    return digits[0] == "7" or int(digits[:2]) in _COUNTRIES
+
+
+def _is_national_phone(value: str) -> bool:
+    """Digits that a word announced as a telephone number, and that are no date."""
+    parts = value.replace("/", "-").replace(".", "-").split("-")
+    return [len(part) for part in parts] not in ([4, 2, 2], [2, 2, 4])
+
+
+def _is_ssn(value: str) -> bool:
+    """A number that the United States may have given out: no group of zeros, no area 666."""
+    digits = _digits(value)
+    return digits[:3] not in {"000", "666"} and digits[3:5] != "00" and digits[5:] != "0000"
+
+
+# Who answers at these is no person, and code is full of them.
+_MACHINE_NAMES = frozenset(["git", "hg", "svn", "noreply", "no-reply", "donotreply", "do-not-reply"])
+# `icon@2x.png`, `chart@latest.js`: a file, not a domain.
+_FILE_ENDINGS = frozenset(
+    [
+        "css",
+        "gif",
+        "html",
+        "ico",
+        "jpeg",
+        "jpg",
+        "js",
+        "json",
+        "jsx",
+        "md",
+        "mjs",
+        "pdf",
+        "png",
+        "svg",
+        "toml",
+        "ts",
+        "tsx",
+        "txt",
+        "webp",
+        "yaml",
+        "yml",
+    ]
+)
+
+
+def _is_email(value: str) -> bool:
+    name, _, domain = value.lower().rpartition("@")
+    if name in _MACHINE_NAMES or "noreply" in domain or ".." in name:
+        return False
+    return domain.rpartition(".")[2] not in _FILE_ENDINGS
+
+
+def _is_numbering(parts: list[str]) -> bool:
+    """Whether four numbers look like those of a release, a section or an object identifier."""
+    return sum(map(len, parts)) < 7 or (parts[0] in {"0", "1", "2"} and len(parts[1]) == 1)
+
+
+# Ranges for examples (RFC 5737, RFC 3849) stand for public addresses, so they are treated as such.
+_EXAMPLES = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")))
+_RESOLVERS = frozenset(["8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9"])
+
+
+def _is_public_ip(value: str) -> bool:
+    """An address that can tell of a person: public, no name server known to all, and no version number."""
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    if value in _RESOLVERS or (address.version == 4 and _is_numbering(value.split("."))):
+        return False
+    return (address.is_global and not address.is_multicast) or any(address in network for network in _EXAMPLES)
+
+
 # By the name that rules use.
 CHECKS = MappingProxyType[str, Callable[[str], bool]](
     {
@@ -73,5 +160,10 @@ CHECKS = MappingProxyType[str, Callable[[str], bool]](
         "strong": _is_strong,
         "luhn": _is_card,
         "iban": _is_iban,
+        "email": _is_email,
+        "phone": _is_phone,
+        "national": _is_national_phone,
+        "ssn": _is_ssn,
+        "ip": _is_public_ip,
     }
 )

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from omninode.core.errors import InvalidArgumentError
 from omninode.validation.limits import Limits
+from omninode.validation.report import Action
 
 __all__ = ["Trust", "ValidationPolicy"]
 
@@ -41,6 +42,10 @@ class ValidationPolicy(Limits):
         flag_score: a score from which a finding is reported at all.
         drop_score: a score from which a context item is left out of the run.
         redact_secrets: whether secrets are replaced; they are reported either way.
+        personal_data: what is done about e-mail and IP addresses and telephone numbers: REDACT, FLAG or ALLOW. They are
+            flagged by default, since a request to write to somebody needs the address; with a vault, which puts them
+            back, REDACT costs nothing.
+        allowed_values: secrets and personal data that are no finding: whole values, or the domain of an address.
         thread_above_bytes: inputs larger than this are worked on in a thread, so that the loop is not held.
         max_findings: the most findings a report holds; what is beyond is counted in one REPORT.MORE.
     """
@@ -50,6 +55,8 @@ class ValidationPolicy(Limits):
     flag_score: float = 0.35
     drop_score: float = 0.7
     redact_secrets: bool = True
+    personal_data: Action = Action.FLAG
+    allowed_values: frozenset[str] = frozenset()
     thread_above_bytes: int = 50_000
     max_findings: int = 200
 
@@ -66,5 +73,8 @@ class ValidationPolicy(Limits):
         for name in ("thread_above_bytes", "max_findings"):
             if getattr(self, name) < 1:
                 raise InvalidArgumentError(f"{name} is {getattr(self, name)}; choose at least 1")
+        if self.personal_data not in {Action.REDACT, Action.FLAG, Action.ALLOW}:
+            raise InvalidArgumentError(f"personal_data is {self.personal_data}; choose redact, flag or allow")
+        object.__setattr__(self, "allowed_values", frozenset(self.allowed_values))
         if self.known_agents is not None and not isinstance(self.known_agents, frozenset):
             object.__setattr__(self, "known_agents", frozenset(self.known_agents))

@@ -16,6 +16,8 @@ The codes are stable; a caller may switch on them.
     TASK.UNKNOWN_DEPENDENCY  TASK.SELF_DEPENDENCY
     TASK.CYCLE  TASK.UNKNOWN_AGENT
     SECRET.<KIND>                                     a secret was replaced; KIND is a name of `secret_rules.toml`
+    PERSONAL.<KIND>                                   personal data, by the names of `personal_rules.toml`
+    PLACEHOLDER.FORGED                                text from outside named a placeholder of the run; it was broken up
     MARKUP.SCRIPT  MARKUP.EVENT_HANDLER               noted for whoever renders the text; never a reason to refuse
     MARKUP.SCRIPT_URL  MARKUP.DATA_URL  CODE.SQL
     INJECTION.DIRECT                                  the prompt or a task tries to overrule its instructions

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from omninode.validation import injection, markup
 from omninode.validation.limits import not_text
 from omninode.validation.origin import Derived
+from omninode.validation.placeholders import Placeholders
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, strongest
-from omninode.validation.secrets import placeholder, scan
+from omninode.validation.substitute import substituted, without_values
 from omninode.validation.unicode import clean
 
 __all__ = ["Screened", "screen"]
@@ -33,20 +34,32 @@ class Screened:
         return strongest(finding.action for finding in self.findings)
 
 
-def screen(text: str, *, path: str, trust: Trust, policy: ValidationPolicy) -> Screened:
-    """`text`, which is within its size limit, cleaned and judged as something `trust` says it is."""
+def screen(
+    text: str, *, path: str, trust: Trust, policy: ValidationPolicy, placeholders: Placeholders | None = None
+) -> Screened:
+    """`text`, which is within its size limit, cleaned and judged as something `trust` says it is.
+
+    `placeholders` gives out the names of what is replaced; without, they are this text's own.
+    """
     bad = not_text(text)
     if bad is not None:
         return Screened(text="", findings=(_refused(*bad, path=path, trust=trust),))
     cleaned = clean(text)
-    redacted, secrets = _without_secrets(cleaned.derived, path=path, policy=policy)
+    told = substituted(
+        cleaned.derived, path=path, trust=trust, policy=policy, placeholders=placeholders or Placeholders()
+    )
     findings = (
         *cleaned.findings(path=path),
-        *secrets,
-        *markup.notes(cleaned.derived, path=path),
-        *_injection(text, cleaned.derived, path=path, trust=trust, policy=policy),
+        *told.findings,
+        *without_values(
+            [
+                *markup.notes(cleaned.derived, path=path),
+                *_injection(text, cleaned.derived, path=path, trust=trust, policy=policy),
+            ],
+            policy=policy,
+        ),
     )
-    return Screened(text=redacted, findings=findings)
+    return Screened(text=told.text, findings=findings)
 
 
 def _refused(code: str, place: int, *, path: str, trust: Trust) -> Finding:
@@ -60,36 +73,6 @@ def _refused(code: str, place: int, *, path: str, trust: Trust) -> Finding:
         action=Action.BLOCK if trust.may_instruct else Action.DROP,
         remedy="send it as UTF-8 text",
     )
-
-
-def _without_secrets(derived: Derived, *, path: str, policy: ValidationPolicy) -> tuple[str, list[Finding]]:
-    parts: list[str] = []
-    findings: list[Finding] = []
-    done = 0
-    for secret in scan(derived.text):
-        parts += [derived.text[done : secret.start], placeholder(secret.kind)]
-        done = secret.end
-        findings.append(
-            Finding(
-                code=f"SECRET.{secret.kind}",
-                severity=Severity.WARNING,
-                path=path,
-                span=derived.span(secret.start, secret.end),
-                message=_told(secret.kind, is_redacted=policy.redact_secrets),
-                excerpt=placeholder(secret.kind),
-                action=Action.REDACT if policy.redact_secrets else Action.FLAG,
-                remedy="take it out, and revoke it if it was sent elsewhere",
-                owasp=("LLM02",),
-            )
-        )
-    if not findings or not policy.redact_secrets:
-        return derived.text, findings
-    return "".join([*parts, derived.text[done:]]), findings
-
-
-def _told(kind: str, *, is_redacted: bool) -> str:
-    name = kind.replace("_", " ").lower()
-    return f"what looks like a secret ({name}) was {'replaced' if is_redacted else 'found and left in place'}"
 
 
 def _injection(

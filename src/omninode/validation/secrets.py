@@ -1,8 +1,11 @@
 """Secrets found in text and replaced: the one table of patterns, used on prompts, tasks, logs, spans and rows alike.
 
+Personal data (addresses, telephone numbers) has a table of its own that is asked for by name: it is looked for on the
+way to a model, and left in logs.
+
 Four stages, cheapest first: one pass looks for every rule's anchor at once; only rules whose anchor is there are
 matched; the match must be random enough; and pass a check of its own (a card's Luhn digit, not a placeholder). Text
-without any anchor costs that one pass. The rules are data, in `secret_rules.toml`.
+without any anchor costs that one pass. The rules are data, in `secret_rules.toml` and `personal_rules.toml`.
 """
 
 from __future__ import annotations
@@ -14,15 +17,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import re2
 
 from omninode.validation.checks import CHECKS
 
-__all__ = ["Secret", "is_sensitive_name", "placeholder", "redact", "scan"]
+__all__ = ["Secret", "is_sensitive_name", "personal_kinds", "placeholder", "redact", "scan"]
 
+# The first is always asked.
+_FILES = ("secret_rules.toml", "personal_rules.toml")
 # No rule can match anything shorter.
-_SHORTEST = 8
+_SHORTEST = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -41,6 +47,7 @@ class _Rule:
     group: int
     entropy: float
     check: Callable[[str], bool]
+    unless_followed: re2._Regexp | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,14 @@ class _Table:
     rules: tuple[_Rule, ...]
 
 
-def scan(text: str) -> tuple[Secret, ...]:
-    """The secrets in `text`, in order, none overlapping another. Never raises; any string is accepted."""
+def scan(text: str, *, personal: bool = False) -> tuple[Secret, ...]:
+    """The secrets in `text`, and the personal data if asked for; in order, none overlapping another.
+
+    Never raises; any string is accepted.
+    """
     if len(text) < _SHORTEST:
         return ()
-    table = _table()
+    table = _table(_FILES if personal else _FILES[:1])
     data = text.encode("utf-8", "replace")
     hits = table.anchors.Match(data)
     if not hits:
@@ -100,8 +110,21 @@ def _sensitive() -> re2._Regexp:
 
 
 @cache
-def _table() -> _Table:
-    entries = tomllib.loads(files(__package__).joinpath("secret_rules.toml").read_text(encoding="utf-8"))["rule"]
+def personal_kinds() -> frozenset[str]:
+    """The kinds that are personal data and no secrets."""
+    return frozenset(entry["kind"] for entry in _entries(_FILES[1]))
+
+
+# Any: rules as the file has them.
+def _entries(name: str) -> list[dict[str, Any]]:
+    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    entries: list[dict[str, Any]] = tomllib.loads(text)["rule"]
+    return entries
+
+
+@cache
+def _table(names: tuple[str, ...]) -> _Table:
+    entries = [entry for name in names for entry in _entries(name)]
     anchors = re2.Set.SearchSet()
     rules = []
     for entry in entries:
@@ -114,6 +137,7 @@ def _table() -> _Table:
                 group=pattern.groupindex.get("secret", 0),
                 entropy=float(entry.get("entropy", 0.0)),
                 check=CHECKS[entry.get("check", "any")],
+                unless_followed=re2.compile(entry["unless_followed"]) if "unless_followed" in entry else None,
             )
         )
     anchors.Compile()
@@ -123,6 +147,8 @@ def _table() -> _Table:
 def _matches(rule: _Rule, text: str) -> Iterable[Secret]:
     for match in rule.pattern.finditer(text):
         start, end = match.span(rule.group)
+        if rule.unless_followed is not None and rule.unless_followed.match(text[end : end + 2]):
+            continue
         value = text[start:end]
         if _bits_per_character(value) >= rule.entropy and rule.check(value):
             yield Secret(start=start, end=end, kind=rule.kind)

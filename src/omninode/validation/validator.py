@@ -12,12 +12,15 @@ from types import MappingProxyType
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.validation.items import item_parts, listed, weight
-from omninode.validation.limits import size_bytes
+from omninode.validation.limits import not_text, size_bytes
+from omninode.validation.placeholders import Placeholders
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, ValidationReport, excerpt, strength, strongest
-from omninode.validation.screen import screen
+from omninode.validation.screen import Screened, screen
 from omninode.validation.secrets import redact
+from omninode.validation.substitute import substituted
 from omninode.validation.tasks import TaskModel, parse_tasks
+from omninode.validation.unicode import clean
 
 __all__ = ["InputValidator"]
 
@@ -35,7 +38,12 @@ class InputValidator:
         return self._policy
 
     async def validate_and_sanitize(
-        self, user_prompt: str | bytes, tasks_data: object = None, context_items: object = None
+        self,
+        user_prompt: str | bytes,
+        tasks_data: object = None,
+        context_items: object = None,
+        *,
+        placeholders: Placeholders | None = None,
     ) -> ValidationReport:
         """What of the input may be passed on, and what was found in it. Never raises for bad input.
 
@@ -44,19 +52,33 @@ class InputValidator:
             tasks_data: JSON text, `{"tasks": [...]}`, a list of dicts or TaskModels; None for no tasks.
             context_items: strings, dicts or objects with `id`, `content` and `trust`, or a mapping of id to such;
                 without a trust they count as retrieved.
+            placeholders: of the run this is part of, so that a value has one name in all of it; by default new ones.
 
         Input above the policy's `thread_above_bytes` is worked on in a thread.
         """
         started = self._clock.monotonic()
+        names = placeholders or Placeholders()
         if weight(user_prompt) + weight(tasks_data) + weight(context_items) > self._policy.thread_above_bytes:
-            work = await asyncio.to_thread(self._work, user_prompt, tasks_data, context_items)
+            work = await asyncio.to_thread(self._work, user_prompt, tasks_data, context_items, names)
         else:
-            work = self._work(user_prompt, tasks_data, context_items)
+            work = self._work(user_prompt, tasks_data, context_items, names)
         return work.report(duration_ms=1000 * (self._clock.monotonic() - started))
 
-    def _work(self, user_prompt: object, tasks_data: object, context_items: object) -> _Work:
-        work = _Work(self._policy)
-        work.read_prompt(user_prompt)
+    def sanitized(self, text: str, *, placeholders: Placeholders) -> str:
+        """`text` cleaned and with its secrets replaced, and nothing else; empty when it is not text.
+
+        It is cut at the policy's `max_prompt_bytes`. For what is told of a prompt before it has been judged.
+        """
+        text = text[: self._policy.max_prompt_bytes]
+        if not_text(text) is not None:
+            return ""
+        return substituted(
+            clean(text).derived, path="prompt", trust=Trust.USER, policy=self._policy, placeholders=placeholders
+        ).text
+
+    def _work(self, prompt: object, tasks_data: object, context_items: object, names: Placeholders) -> _Work:
+        work = _Work(self._policy, names)
+        work.read_prompt(prompt)
         if tasks_data is not None:
             work.read_tasks(tasks_data)
         if context_items is not None:
@@ -68,8 +90,9 @@ class InputValidator:
 class _Work:
     """One validation as it goes: what has been accepted and found so far."""
 
-    def __init__(self, policy: ValidationPolicy) -> None:
+    def __init__(self, policy: ValidationPolicy, placeholders: Placeholders) -> None:
         self._policy = policy
+        self._placeholders = placeholders
         self._prompt = ""
         self._tasks: tuple[TaskModel, ...] | None = None
         self._items: dict[str, str] = {}
@@ -91,7 +114,7 @@ class _Work:
                 owasp=("LLM10",),
             )
         elif (text := self._decoded(prompt)) is not None:
-            screened = screen(text, path="prompt", trust=Trust.USER, policy=self._policy)
+            screened = self._screen(text, path="prompt", trust=Trust.USER)
             self._findings += screened.findings
             self._prompt = screened.text
             if not screened.text.strip() and screened.action is not Action.BLOCK:
@@ -111,7 +134,7 @@ class _Work:
             limit = f"the limit is {self._policy.max_item_bytes:,} (max_item_bytes)"
             self._drop(name, "CONTEXT.TOO_LARGE", f"{path} is {size:,} bytes; {limit}", "cut it into pieces")
         else:
-            screened = screen(content, path=path, trust=trust, policy=self._policy)
+            screened = self._screen(content, path=path, trust=trust)
             # Context is never a reason to refuse the run, however trusted its source.
             self._findings += [_at_most_dropped(finding) for finding in screened.findings]
             if screened.action in {Action.DROP, Action.BLOCK}:
@@ -163,9 +186,12 @@ class _Work:
         return value
 
     def _text(self, text: str, path: str) -> str:
-        screened = screen(text, path=path, trust=Trust.USER, policy=self._policy)
+        screened = self._screen(text, path=path, trust=Trust.USER)
         self._findings += screened.findings
         return screened.text
+
+    def _screen(self, text: str, *, path: str, trust: Trust) -> Screened:
+        return screen(text, path=path, trust=trust, policy=self._policy, placeholders=self._placeholders)
 
     def _refuse(self, code: str, message: str, remedy: str, *, owasp: tuple[str, ...] = ()) -> None:
         self._findings.append(_finding(code, "prompt", message, remedy, action=Action.BLOCK, owasp=owasp))

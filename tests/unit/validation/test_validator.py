@@ -79,7 +79,7 @@ async def test_secret_in_prompt_is_replaced_and_reported_where_it_stood():
     report = await InputValidator().validate_and_sanitize(user_prompt=prompt)
     assert report.is_valid
     assert report.action is Action.REDACT
-    assert report.sanitized_prompt == "deploy with [REDACTED:GITHUB_TOKEN] please"
+    assert report.sanitized_prompt == "deploy with <<GITHUB_TOKEN_1>> please"
     (finding,) = report.deficiencies
     assert finding.severity is Severity.WARNING
     assert prompt[slice(*finding.span)] == TOKEN
@@ -95,7 +95,7 @@ async def test_policy_may_leave_secrets_in_place_and_still_reports_them():
 async def test_secret_broken_up_by_invisible_characters_is_found_in_the_original():
     prompt = "key sk-proj-ab\u200bc123def456ghi789jkl0 end"
     report = await InputValidator().validate_and_sanitize(user_prompt=prompt)
-    assert report.sanitized_prompt == "key [REDACTED:OPENAI_KEY] end"
+    assert report.sanitized_prompt == "key <<OPENAI_KEY_1>> end"
     secret = next(finding for finding in report.deficiencies if finding.code == "SECRET.OPENAI_KEY")
     assert prompt[slice(*secret.span)] == "sk-proj-ab\u200bc123def456ghi789jkl0"
 
@@ -129,7 +129,7 @@ async def test_tainted_context_item_is_left_out_and_the_run_goes_on():
     assert report.is_valid
     assert dict(report.sanitized_items) == {"good": "The cache holds 100 entries."}
     assert report.dropped_items == ("bad", "binary", "large", "number")
-    assert _codes(report) == ["INJECTION.INDIRECT", "TEXT.NUL", "CONTEXT.TOO_LARGE", "CONTEXT.TYPE"]
+    assert _codes(report) == ["PERSONAL.EMAIL", "INJECTION.INDIRECT", "TEXT.NUL", "CONTEXT.TOO_LARGE", "CONTEXT.TYPE"]
 
 
 async def test_item_of_a_trusted_source_is_judged_as_one_that_may_instruct():
@@ -146,7 +146,7 @@ async def test_strings_inside_tasks_are_treated_like_the_prompt():
     report = await InputValidator().validate_and_sanitize(user_prompt="go", tasks_data=tasks)
     assert report.is_valid
     (task,) = report.sanitized_tasks
-    assert task.description == "use [REDACTED:AWS_ACCESS_KEY]"
+    assert task.description == "use <<AWS_ACCESS_KEY_1>>"
     assert task.input == {"n": [{"k": "xy"}]}
     assert [finding.path for finding in report.deficiencies] == ["tasks[0].description", "tasks[0].input.n[0].k"]
 
