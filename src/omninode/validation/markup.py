@@ -66,8 +66,6 @@ def notes(derived: Derived, *, path: str) -> Iterator[Finding]:
                 message=f"the text holds {what}; it is passed on as it is",
                 excerpt=excerpt(redact(match.group())),
                 action=Action.ALLOW,
-                remedy="escape it where it is rendered",
-                owasp=("LLM05",),
             )
 
 

@@ -23,6 +23,8 @@ The codes are stable; a caller may switch on them.
     INJECTION.DIRECT                                  the prompt or a task tries to overrule its instructions
     INJECTION.INDIRECT                                a context item does
     CONTEXT.TYPE  CONTEXT.TOO_LARGE                   a context item that cannot be used
+    INPUT.NOT_JSON  INPUT.INVALID                     a line of a file of inputs (`omninode guard`)
+    INPUT.TOO_LARGE  INPUT.TOO_DEEP
     REPORT.MORE                                       findings beyond the most a report holds
 """
 
@@ -33,6 +35,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from omninode.validation.catalogue import detector_version, entry
 
 if TYPE_CHECKING:
     from omninode.validation.tasks import TaskModel
@@ -79,7 +83,8 @@ class Finding:
 
     `span` is half-open, in characters of the value as handed in; None when the whole value is meant. `score` is
     between 0 and 1 where a detector weighs (injection), `evidence` names the rules that spoke, `owasp` the entries of
-    the OWASP LLM Top 10 (2025) it belongs to.
+    the OWASP Top 10 lists for LLM (2025) and agentic applications (2026) it belongs to. What is left empty of `remedy`,
+    `owasp`, `detector` and `version` is what `catalogue` says of the code.
     """
 
     code: str
@@ -93,6 +98,16 @@ class Finding:
     score: float | None = None
     evidence: tuple[str, ...] = ()
     owasp: tuple[str, ...] = ()
+    detector: str = ""
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        known = entry(self.code)
+        for name in ("remedy", "owasp", "detector"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, getattr(known, name))
+        if not self.version:
+            object.__setattr__(self, "version", detector_version(self.detector))
 
     def __str__(self) -> str:
         place = self.path if self.span is None else f"{self.path}[{self.span[0]}:{self.span[1]}]"

@@ -71,7 +71,6 @@ def _refused(code: str, place: int, *, path: str, trust: Trust) -> Finding:
         span=(place, place + 1),
         message=f"{path} is not text: it holds {what} (at character {place})",
         action=Action.BLOCK if trust.may_instruct else Action.DROP,
-        remedy="send it as UTF-8 text",
     )
 
 
@@ -83,10 +82,10 @@ def _injection(
         return
     if trust.may_instruct:
         code, action = "INJECTION.DIRECT", Action.BLOCK if verdict.score >= policy.block_score else Action.FLAG
-        what, remedy = "an attempt to overrule the instructions", "rephrase it; quote text you only talk about"
+        what = "an attempt to overrule the instructions"
     else:
         code, action = "INJECTION.INDIRECT", Action.DROP if verdict.score >= policy.drop_score else Action.FLAG
-        what, remedy = "instructions addressed to a model", "check where the text came from"
+        what = "instructions addressed to a model"
     yield Finding(
         code=code,
         severity=Severity.WARNING if action is Action.FLAG else Severity.ERROR,
@@ -95,8 +94,7 @@ def _injection(
         message=f"{path} looks like {what} ({', '.join(verdict.evidence)})",
         excerpt=verdict.excerpt,
         action=action,
-        remedy=remedy,
         score=verdict.score,
         evidence=verdict.evidence,
-        owasp=("LLM01", "ASI01"),
+        owasp=("LLM01", "ASI01", "ASI07") if trust is Trust.AGENT else (),
     )

@@ -97,8 +97,6 @@ def _secret(secret: Secret, span: tuple[int, int], *, path: str, policy: Validat
         + ("replaced" if is_redacted else "found and left in place"),
         excerpt=placeholder(secret.kind),
         action=Action.REDACT if is_redacted else Action.FLAG,
-        remedy="take it out, and revoke it if it was sent elsewhere",
-        owasp=("LLM02",),
     )
 
 
@@ -114,8 +112,6 @@ def _personal(kind: str, group: list[Secret], span: tuple[int, int], *, path: st
         + (f"replaced ({count})" if is_redacted else f"found and passed on ({count})"),
         excerpt=placeholder(kind),
         action=policy.personal_data,
-        remedy="leave it out where it is not needed",
-        owasp=("LLM02",),
     )
 
 
@@ -128,8 +124,6 @@ def _forged(span: tuple[int, int], *, path: str) -> Finding:
         message=f"{path} names a placeholder of this run, which would have been replaced by a value of the user's; "
         "it was broken up",
         action=Action.REDACT,
-        remedy="check where the text came from",
-        owasp=("LLM01", "LLM02"),
     )
 
 

@@ -89,7 +89,6 @@ def _refused(code: str, message: str, *, remedy: str, path: str = "tasks", shown
         action=Action.BLOCK,
         remedy=remedy,
         excerpt=excerpt(redact(shown)),
-        owasp=("LLM10",) if code.startswith("TASKS.TOO") else (),
     )
 
 

@@ -79,8 +79,6 @@ class Cleaned:
                 span=places[0],
                 message=f"{count} {what}, were removed" if "," in what else f"{count} {what} were removed",
                 action=Action.REDACT,
-                remedy="nothing to do unless they were meant",
-                owasp=("LLM01",) if severity is Severity.WARNING else (),
             )
 
 

@@ -111,7 +111,6 @@ class _Work:
                 "PROMPT.TOO_LARGE",
                 f"the prompt is {size:,} bytes; {limit}",
                 "shorten it, or put the material into the workspace",
-                owasp=("LLM10",),
             )
         elif (text := self._decoded(prompt)) is not None:
             screened = self._screen(text, path="prompt", trust=Trust.USER)
@@ -193,19 +192,17 @@ class _Work:
     def _screen(self, text: str, *, path: str, trust: Trust) -> Screened:
         return screen(text, path=path, trust=trust, policy=self._policy, placeholders=self._placeholders)
 
-    def _refuse(self, code: str, message: str, remedy: str, *, owasp: tuple[str, ...] = ()) -> None:
-        self._findings.append(_finding(code, "prompt", message, remedy, action=Action.BLOCK, owasp=owasp))
+    def _refuse(self, code: str, message: str, remedy: str) -> None:
+        self._findings.append(_finding(code, "prompt", message, remedy, action=Action.BLOCK))
 
     def _drop(self, name: str, code: str, message: str, remedy: str) -> None:
         self._dropped.append(name)
         self._findings.append(_finding(code, f"context[{name}]", message, remedy, action=Action.DROP))
 
 
-def _finding(
-    code: str, path: str, message: str, remedy: str, *, action: Action, owasp: tuple[str, ...] = ()
-) -> Finding:
+def _finding(code: str, path: str, message: str, remedy: str, *, action: Action) -> Finding:
     severity = Severity.ERROR if action is Action.BLOCK else Severity.WARNING
-    return Finding(code=code, severity=severity, path=path, message=message, remedy=remedy, action=action, owasp=owasp)
+    return Finding(code=code, severity=severity, path=path, message=message, remedy=remedy, action=action)
 
 
 def _at_most_dropped(finding: Finding) -> Finding:

@@ -129,6 +129,9 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "span": list(finding.span) if finding.span else None,
         "excerpt": finding.excerpt,
         "remedy": finding.remedy,
+        "owasp": list(finding.owasp),
+        "detector": finding.detector,
+        "version": finding.version,
     }
 
 
