@@ -23,6 +23,8 @@ from omninode.resilience.telling import Spell
 __all__ = ["SoftTimeout", "SoftTimeoutStatistics", "SoftlyTimed"]
 
 _MOST_DOUBLINGS = 6
+# By so much, and so much of its time, an alarm may be late; a loop that is not overloaded is within milliseconds.
+_TOLERANCE_S, _TOLERANCE = 0.005, 0.1
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,7 +95,7 @@ class SoftlyTimed:
             if permit.is_probe:
                 # What is slow now and not dead is found alive by one of the next probes, and its times are learned.
                 after_s *= 2.0 ** min(breaker.openings_in_a_row, _MOST_DOUBLINGS)
-            alarm = asyncio.get_running_loop().call_later(after_s, self._report, permit)
+            alarm = _Alarm(after_s, self._report, permit)
         began = self._clock.monotonic()
         try:
             value = await called(func, *args, **kwargs)
@@ -117,6 +119,38 @@ class SoftlyTimed:
         return SoftTimeoutStatistics(reported=self._reported, after_s=self.after_s)
 
     def _report(self, permit: Permit) -> None:
+        """Tell the breaker that the call of `permit` runs too long."""
         self._reported += 1
         self._spell.strike()
         permit.release(Outcome.TIMEOUT, cause="soft timeout")
+
+
+class _Alarm:
+    """Reports a call after a while, by the time of the loop.
+
+    An alarm that comes late says that this process was busy, not that the target is slow: answers that came meanwhile
+    have not been read yet. It then waits once more for as long as it was late.
+    """
+
+    __slots__ = ("_due", "_handle", "_loop", "_permit", "_report", "_tolerance_s")
+
+    def __init__(self, after_s: float, report: Callable[[Permit], None], permit: Permit) -> None:
+        self._report, self._permit = report, permit
+        self._tolerance_s = max(_TOLERANCE_S, after_s * _TOLERANCE)
+        self._loop = asyncio.get_running_loop()
+        self._arm(after_s)
+
+    def cancel(self) -> None:
+        """Report nothing any more."""
+        self._handle.cancel()
+
+    def _arm(self, after_s: float) -> None:
+        self._due = self._loop.time() + after_s
+        self._handle = self._loop.call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        late_s = self._loop.time() - self._due
+        if late_s > self._tolerance_s:
+            self._arm(late_s)
+        else:
+            self._report(self._permit)

@@ -25,7 +25,7 @@ from omninode.resilience import (
 )
 from omninode.resilience.limiter import AdaptiveLimit
 from omninode.resilience.rate import RateLimit
-from omninode.simulation.virtual_time import run_virtual
+from omninode.simulation.virtual_time import VirtualClock, run_virtual
 
 pytestmark = pytest.mark.unit
 
@@ -263,6 +263,22 @@ async def test_a_switch_of_chaos_that_fails_makes_no_trouble_and_is_logged_once(
         assert await policy.call(answer) == "answer"
     assert [record.message.startswith("the switch of a chaos part failed") for record in caplog.records] == [True]
     assert policy.statistics().chaos.attempts == 0
+
+
+def test_a_process_that_was_busy_does_not_call_its_target_slow():
+    async def scene(clock: VirtualClock) -> tuple[int, int]:
+        policy = Policy("p", breaker=CircuitBreakerConfig(), soft_timeout=SoftTimeout(min_samples=5), clock=clock)
+        for _ in range(5):
+            await policy.call(asyncio.sleep, 0.1)
+        loop = asyncio.get_running_loop()
+        # For two seconds nothing but this runs: the answer has long come when the alarm and the answer are looked at.
+        loop.call_later(0.05, lambda: setattr(loop._jumping, "now", loop.time() + 2.0))
+        await policy.call(asyncio.sleep, 0.1)
+        after_a_busy_time = policy.statistics().soft_timeout.reported
+        await policy.call(asyncio.sleep, 60.0)
+        return after_a_busy_time, policy.statistics().soft_timeout.reported
+
+    assert run_virtual(scene) == (0, 1)
 
 
 @pytest.mark.parametrize(
