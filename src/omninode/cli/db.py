@@ -154,6 +154,7 @@ def _confirm(question: str, *, is_sure: bool) -> None:
 
 async def _advise(*, is_applied: bool) -> None:
     from omninode.cli.advice import advice_lines
+    from omninode.runtime.audit import record
     from omninode.runtime.database import opened_database
     from omninode.storage.advisor import apply_advice, report_queries
 
@@ -163,6 +164,8 @@ async def _advise(*, is_applied: bool) -> None:
         for line in advice_lines(report):
             typer.echo(line)
         for change in await apply_advice(database, report) if is_applied else ():
+            if change.created:
+                await record("index.built", target=change.name, detail=[("database", description)])
             typer.echo(f"{'built     ' if change.created else 'not kept  '} {change.name}: {change.reason}")
             if change.created:
                 typer.echo(f"           to undo: {change.undo}")

@@ -53,6 +53,7 @@ async def _serve(host: str | None, port: int | None, *, names: list[str], allow_
             host=where,
             port=settings.server_port if port is None else port,
             access=access,
+            sink=node.sink,
             on_ready=lambda url: typer.echo(_told(url, access)),
         )
 

@@ -24,6 +24,7 @@ __all__ = [
     "AgentOutcome",
     "AlertChanged",
     "AttemptFinished",
+    "Audited",
     "BreakerChanged",
     "CallFinished",
     "ErrorOccurred",
@@ -304,6 +305,20 @@ class BreakerChanged(Event):
     generation: int
     refused: int = 0
     retry_after_s: float | None = None
+    is_by_hand: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited(Event):
+    """Something was done, or refused, that is to be provable later: `action` (`room.verb`) on the named `target`.
+
+    `actor` is who did it; empty: the user the process runs as. `detail` holds no text of a prompt.
+    """
+
+    action: str
+    target: str
+    actor: str = ""
+    detail: Labels = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -284,25 +284,25 @@ class CircuitBreaker:
 
     def open(self, reason: str = "opened by hand") -> None:
         """Refuse calls for one break, then probe."""
-        self._open(reason)
+        self._open(reason, is_by_hand=True)
 
     def isolate(self, reason: str = "isolated by hand") -> None:
         """Refuse every call until `close` or `reset`."""
         self._break = Break(opened_at=self._clock.now(), began=-math.inf, until=math.inf, reason=reason)
-        self._enter(CircuitState.OPEN, reason)
+        self._enter(CircuitState.OPEN, reason, is_by_hand=True)
 
     def close(self, reason: str = "closed by hand") -> None:
         """Let calls through again at once and forget the failures counted so far."""
-        self._enter(CircuitState.CLOSED, reason)
+        self._enter(CircuitState.CLOSED, reason, is_by_hand=True)
 
     def reset(self) -> None:
         """Close, and begin the statistics and the growth of breaks anew."""
         self.openings_in_a_row = 0
-        self._enter(CircuitState.CLOSED, "reset by hand")
+        self._enter(CircuitState.CLOSED, "reset by hand", is_by_hand=True)
         self._counts = Counts()
         self.passed = 0
 
-    def _open(self, reason: str) -> None:
+    def _open(self, reason: str, *, is_by_hand: bool = False) -> None:
         self.openings_in_a_row += 1
         self._counts.openings += 1
         length = self.config.longest_break_s(self.openings_in_a_row)
@@ -316,9 +316,9 @@ class CircuitBreaker:
         self._break = Break(
             opened_at=self._clock.now(), began=now, until=now + length, reason=reason, is_second_hand=is_echo
         )
-        self._enter(CircuitState.OPEN, reason)
+        self._enter(CircuitState.OPEN, reason, is_by_hand=is_by_hand)
 
-    def _enter(self, state: CircuitState, reason: str) -> None:
+    def _enter(self, state: CircuitState, reason: str, *, is_by_hand: bool = False) -> None:
         before, self._state = self._state, state
         self._generation += 1
         self._issue_ticket()
@@ -328,8 +328,7 @@ class CircuitBreaker:
         if state is CircuitState.CLOSED:
             self._break = None
         if before is not state and self._sink is not None:
-            scope = current.scope()
-            refused = self._counts.rejected - self._counts.told
+            scope, refused = current.scope(), self._counts.rejected - self._counts.told
             self._counts.told = self._counts.rejected
             self._sink.emit(
                 BreakerChanged(
@@ -342,6 +341,7 @@ class CircuitBreaker:
                     generation=self._generation,
                     refused=refused,
                     retry_after_s=self.retry_after_s if state is CircuitState.OPEN else None,
+                    is_by_hand=is_by_hand,
                 )
             )
 

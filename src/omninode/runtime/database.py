@@ -28,7 +28,7 @@ from omninode.storage.migrate import migrate
 from omninode.storage.partitions import make_children
 from omninode.storage.spool import Spool
 
-__all__ = ["DatabaseLink", "keep_embedded", "opened_database", "reachable_url", "stop_embedded"]
+__all__ = ["DatabaseLink", "keep_embedded", "opened_database", "reachable_url", "spool_directory", "stop_embedded"]
 
 # What the example of the document sets.
 _PUBLIC_PASSWORD = "password"  # noqa: S105 - it is refused
@@ -49,7 +49,7 @@ class DatabaseLink:
         self._clock = clock
         self._embedded = EmbeddedPostgres(data_dir / "postgres") if settings.postgres_host is None else None
         self._settings = settings
-        self._spools = data_dir / "spool"
+        self._data_dir = data_dir
         self._sink = sink
         self._retrying: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -71,14 +71,8 @@ class DatabaseLink:
 
     @property
     def spool_directory(self) -> Path:
-        """Where rows wait for this database, and for no other.
-
-        A server is told by what the settings say, because one that is away cannot be asked: under another name for
-        the same host it is another.
-        """
-        return self._spools / (
-            "embedded" if self._embedded is not None else external_config(self._settings).fingerprint
-        )
+        """Where rows wait for this database, and for no other."""
+        return spool_directory(self._settings, self._data_dir)
 
     @property
     def description(self) -> str:
@@ -133,6 +127,16 @@ class DatabaseLink:
             await self._made.close()
         if self._embedded is not None:
             await self._embedded.stop()
+
+
+def spool_directory(settings: Settings, data_dir: Path) -> Path:
+    """Where rows wait for the database of `settings`, and for no other.
+
+    A server is told by what the settings say, because one that is away cannot be asked: under another name for the
+    same host it is another.
+    """
+    place = "embedded" if settings.postgres_host is None else external_config(settings).fingerprint
+    return data_dir / "spool" / place
 
 
 def external_config(settings: Settings) -> ConnectionConfig:

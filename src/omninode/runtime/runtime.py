@@ -29,6 +29,7 @@ from omninode.resilience.registry import BreakerRegistry
 from omninode.resilience.schedule import RetryConfig
 from omninode.resilience.state import StateKeeper
 from omninode.routing.deployment import DeploymentConfig
+from omninode.runtime.audit import AuditTrail, configuration_used
 from omninode.runtime.database import DatabaseLink
 from omninode.runtime.leases import RunLeases
 from omninode.runtime.models import NO_MODEL, find_deployments
@@ -152,6 +153,9 @@ class Runtime:
                 after_adoption=self._mark_lost,
             )
         )
+        self.audit = AuditTrail(self.road.spool)
+        self._stack.enter_context(self.sink.attached(self.audit))
+        self.sink.emit(configuration_used(self.settings, target=self.link.description))
         self._make_breakers()
         self._upkeep = Upkeep(self.link.database, self.settings.kept_days, sink=self.sink, clock=self.clock)
         self._stack.push_async_callback(self._upkeep.close)

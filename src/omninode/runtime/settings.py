@@ -218,6 +218,9 @@ class Settings(BaseModel):
     quorum_timeout_s: float = _setting(
         60.0, "OMNINODE_QUORUM_TIMEOUT_SECONDS", "quorum.timeout_seconds", "seconds a voter is given", gt=0, le=3_600
     )
+    audit_key: SecretStr | None = _setting(
+        None, "OMNINODE_AUDIT_KEY", "audit.key", "seals checkpoints of the audit log", min_length=16
+    )
     server_host: str = _setting("127.0.0.1", "OMNINODE_HOST", "server.host", "where the dashboard listens")
     server_port: int = _setting(8420, "OMNINODE_PORT", "server.port", "its port", ge=0, le=65535)
     server_host_names: str = _setting(

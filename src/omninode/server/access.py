@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,7 +18,9 @@ from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import ConfigurationError
+from omninode.core.events import Audited, EventSink, NullSink
 from omninode.core.loopback import is_loopback
 
 __all__ = ["Access", "Guard", "host_of"]
@@ -25,6 +28,8 @@ __all__ = ["Access", "Guard", "host_of"]
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _COOKIE = "omninode_key"
 _MIN_KEY = 16
+_TELL_AGAIN_S = 3600.0
+_MOST_ADDRESSES = 1024
 # A name or an address, of either kind, as it stands in a Host header without its port.
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _POLICY = "; ".join(
@@ -93,9 +98,15 @@ class Access:
 class Guard:
     """ASGI middleware: refuses foreign hosts, other methods and missing keys; adds the security headers."""
 
-    def __init__(self, app: ASGIApp, *, access: Access) -> None:
+    def __init__(
+        self, app: ASGIApp, *, access: Access, sink: EventSink | None = None, clock: Clock | None = None
+    ) -> None:
+        """`sink` is told who used the key, and who used a wrong one: once an hour for each address."""
         self._app = app
         self._access = access
+        self._sink = sink or NullSink()
+        self._clock = clock or SystemClock()
+        self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -111,25 +122,37 @@ class Guard:
             return PlainTextResponse("This server does not answer to that host name.\n", status_code=421)
         if scope["method"] not in {"GET", "HEAD"}:
             return PlainTextResponse("Only GET is served here.\n", status_code=405, headers={"allow": "GET, HEAD"})
-        if self._access.key is None:
-            return None
-        return self._without_key(scope, headers)
+        return None if self._access.key is None else self._without_key(scope, headers, self._access.key)
 
-    def _without_key(self, scope: Scope, headers: Headers) -> Response | None:
-        key = self._access.key or ""
+    def _without_key(self, scope: Scope, headers: Headers, key: str) -> Response | None:
         token = hmac.new(key.encode(), b"omninode cookie", hashlib.sha256).hexdigest()
-        if _equal(headers.get("authorization", ""), f"Bearer {key}"):
-            return None
-        if _equal(cookie_parser(headers.get("cookie", "")).get(_COOKIE, ""), token):
+        bearer, cookie = headers.get("authorization", ""), cookie_parser(headers.get("cookie", "")).get(_COOKIE, "")
+        if _equal(bearer, f"Bearer {key}") or _equal(cookie, token):
+            self._tell("server.key_used", scope)
             return None
         pairs = parse_qsl(scope["query_string"].decode("latin-1"))
-        if any(name == "key" and _equal(value, key) for name, value in pairs):
+        given = [value for name, value in pairs if name == "key"]
+        if any(_equal(value, key) for value in given):
+            self._tell("server.key_used", scope)
             rest = urlencode([pair for pair in pairs if pair[0] != "key"])
             answer = RedirectResponse("/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else ""), status_code=303)
             answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict")
             return answer
+        if bearer or cookie or given:
+            self._tell("server.key_refused", scope)
         message = "A key is needed: send 'Authorization: Bearer KEY', or open the page once with ?key=KEY.\n"
         return PlainTextResponse(message, status_code=401, headers={"www-authenticate": "Bearer"})
+
+    def _tell(self, action: str, scope: Scope) -> None:
+        address = str((scope.get("client") or ("unknown",))[0])
+        now, before = self._clock.monotonic(), self._told.get((action, address))
+        if before is not None and now - before < _TELL_AGAIN_S:
+            return
+        self._told[action, address] = now
+        self._told.move_to_end((action, address))
+        while len(self._told) > _MOST_ADDRESSES:
+            self._told.popitem(last=False)
+        self._sink.emit(Audited(action=action, target=self._access.host, actor=address))
 
 
 def host_of(header: str) -> str:

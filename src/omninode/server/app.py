@@ -34,6 +34,7 @@ from omninode.core.errors import (
     OmniNodeError,
     PoolExhaustedError,
 )
+from omninode.core.events import EventSink
 from omninode.server.access import Access, Guard
 from omninode.server.exposition import exposition
 from omninode.server.live import LiveFeed
@@ -89,8 +90,13 @@ _PAGES: Final = (
 )
 
 
-def create_app(node: Node, *, access: Access | None = None, clock: Clock | None = None) -> Starlette:
-    """The dashboard, the JSON API and the live stream of `node`, as an ASGI application."""
+def create_app(
+    node: Node, *, access: Access | None = None, clock: Clock | None = None, sink: EventSink | None = None
+) -> Starlette:
+    """The dashboard, the JSON API and the live stream of `node`, as an ASGI application.
+
+    `sink` is told who uses the server's key.
+    """
     ticking = clock or SystemClock()
     feed = LiveFeed(clock=ticking)
     tail = Tail(node.database, feed, clock=ticking) if node.database is not None else None
@@ -109,7 +115,10 @@ def create_app(node: Node, *, access: Access | None = None, clock: Clock | None 
     desk = _Desk(node=node, feed=feed, tail=tail, clock=ticking)
     app = Starlette(
         routes=_routes(desk),
-        middleware=[Middleware(Guard, access=access or Access()), Middleware(GZipMiddleware, minimum_size=1024)],
+        middleware=[
+            Middleware(Guard, access=access or Access(), sink=sink, clock=ticking),
+            Middleware(GZipMiddleware, minimum_size=1024),
+        ],
         exception_handlers={HTTPException: desk.refused, Exception: desk.failed},
         lifespan=lifespan,
     )

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 import uvicorn
 
 from omninode.core.errors import ConfigurationError
+from omninode.core.events import EventSink
 from omninode.server.access import Access
 from omninode.server.app import create_app
 from omninode.server.node import Node
@@ -31,16 +32,18 @@ async def run(
     *,
     access: Access | None = None,
     on_ready: Callable[[str], None] | None = None,
+    sink: EventSink | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Serve `node` until SIGINT, SIGTERM or `stop`; open streams are ended, open requests get 3 s.
 
-    `on_ready` is told the URL once the port is open (`port` 0 takes a free one). Raises ConfigurationError when the
-    address cannot be listened on, or may not be (see `Access`). Signals are only caught in the main thread.
+    `sink` is told who uses the server's key; `on_ready` is told the URL once the port is open (`port` 0 takes a free
+    one). Raises ConfigurationError when the address cannot be listened on, or may not be (see `Access`). Signals are
+    only caught in the main thread.
     """
     allowed = replace(access, host=host) if access else Access(host=host)
     listener = _bind(host, port)
-    app = create_app(node, access=allowed)
+    app = create_app(node, access=allowed, sink=sink)
     server = _Server(
         uvicorn.Config(
             app,

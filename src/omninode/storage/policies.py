@@ -58,6 +58,7 @@ class TablePolicy:
 # and only when the machine itself goes down. Measurements are the first that a long outage may thin.
 DEFAULT_POLICIES: Mapping[str, TablePolicy] = {
     "runs": TablePolicy(durability=Durability.LEDGER, when_full=WhenFull.BLOCK),
+    "audit_log": TablePolicy(durability=Durability.LEDGER, when_full=WhenFull.BLOCK),
     "performance_metrics": TablePolicy(when_full=WhenFull.SAMPLE),
 }
 

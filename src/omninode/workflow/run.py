@@ -17,7 +17,7 @@ from omninode.context.pack import Shares, pack
 from omninode.core import current
 from omninode.core.deadline import Deadline, within
 from omninode.core.errors import DeadlineExceededError, InputRefusedError, OmniNodeError, QuorumFailedError
-from omninode.core.events import PhaseFinished, RunFinished, RunStarted, RunStatus
+from omninode.core.events import Audited, PhaseFinished, RunFinished, RunStarted, RunStatus
 from omninode.core.ids import uuid7
 from omninode.monitoring.monitor import OpenPhase
 from omninode.quorum.result import QuorumResult
@@ -91,6 +91,12 @@ class RunInProgress:
             )
             self._findings = report.deficiencies
             if not report.is_valid:
+                codes = sorted({finding.code for finding in report.blocking})
+                self._parts.sink.emit(
+                    Audited(
+                        run_id=self.run_id, action="input.refused", target=str(self.run_id), detail={"codes": codes}
+                    )
+                )
                 raise InputRefusedError(_refusal(report.deficiencies), findings=report.deficiencies)
             self._prompt = report.sanitized_prompt
             if self._request.tasks is None:

@@ -18,7 +18,15 @@ from omninode.storage.migrate import migrate
 
 # What a server of the user's own must do as the embedded one does it: these run on both.
 _ON_BOTH = {
-    *("test_activity", "test_batch", "test_batch_calls", "test_batch_types", "test_database", "test_flusher"),
+    *(
+        "test_activity",
+        "test_audit",
+        "test_batch",
+        "test_batch_calls",
+        "test_batch_types",
+        "test_database",
+        "test_flusher",
+    ),
     *("test_advisor", "test_migrate", "test_news", "test_partitions", "test_pool", "test_retention", "test_state"),
 }
 

@@ -8,8 +8,11 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from omninode.core.errors import ConfigurationError
+from omninode.core.events import Audited
 from omninode.core.loopback import is_loopback
 from omninode.server.access import Access, Guard, host_of
+from omninode.testing.clock import FakeClock
+from omninode.testing.sink import RecordingSink
 
 pytestmark = pytest.mark.unit
 
@@ -131,3 +134,34 @@ def test_hosts_are_told_apart() -> None:
     assert [is_loopback(host) for host in ("127.9.9.9", "::1", "localhost", "10.0.0.1", "x")] == [True] * 3 + [
         False
     ] * 2
+
+
+async def test_use_of_the_key_is_told_once_an_hour_for_each_address_and_never_the_key() -> None:
+    clock, sink = FakeClock(), RecordingSink()
+    guard = Guard(PlainTextResponse("inside"), access=Access(key=KEY), sink=sink, clock=clock)
+
+    async def use(address: str, **headers: str) -> None:
+        fields = [(name.encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()]
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": fields}
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(_: dict[str, Any]) -> None:
+            pass
+
+        await guard({**scope, "client": (address, 1)}, receive, send)
+
+    good, bad = {"authorization": f"Bearer {KEY}"}, {"authorization": "Bearer " + "x" * 20}
+    for _ in range(3):
+        await use("10.0.0.1", **good)
+        await use("10.0.0.2", **bad)
+    await use("10.0.0.3")
+    clock.advance(3601)
+    await use("10.0.0.1", **good)
+    assert [(event.action, event.actor) for event in sink.events if isinstance(event, Audited)] == [
+        ("server.key_used", "10.0.0.1"),
+        ("server.key_refused", "10.0.0.2"),
+        ("server.key_used", "10.0.0.1"),
+    ]
+    assert KEY not in repr(sink.events)
