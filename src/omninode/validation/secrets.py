@@ -29,6 +29,7 @@ __all__ = ["Secret", "is_sensitive_name", "personal_kinds", "placeholder", "reda
 _FILES = ("secret_rules.toml", "personal_rules.toml")
 # No rule can match anything shorter.
 _SHORTEST = 6
+_MOST_LOOKS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -81,13 +82,17 @@ def redact(text: str) -> str:
     Redacting twice gives the same as redacting once.
     """
     secrets = scan(text)
-    if not secrets:
-        return text
-    parts, done = [], 0
-    for secret in secrets:
-        parts += [text[done : secret.start], placeholder(secret.kind)]
-        done = secret.end
-    return "".join([*parts, text[done:]])
+    # What is left beside a placeholder may read as a secret that it was not part of before: look again, until it is not.
+    for _ in range(_MOST_LOOKS):
+        if not secrets:
+            break
+        parts, done = [], 0
+        for secret in secrets:
+            parts += [text[done : secret.start], placeholder(secret.kind)]
+            done = secret.end
+        text = "".join([*parts, text[done:]])
+        secrets = scan(text)
+    return text
 
 
 def placeholder(kind: str) -> str:
