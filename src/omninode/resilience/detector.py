@@ -171,10 +171,8 @@ class Sequential:
             raise InvalidArgumentError(f"Sequential: p0 is {self.p0!r}, p1 is {self.p1!r}; pass 0 < p0 < p1 < 1")
         require_share("Sequential", "false_trip_calls", self.false_trip_calls, low=2.0, high=1e300)
         sudden = self.sudden_trip_calls
-        if sudden is not None and not 1 < sudden <= self.false_trip_calls:
-            raise InvalidArgumentError(
-                f"Sequential: sudden_trip_calls is {sudden!r}; pass a number above 1, at most false_trip_calls"
-            )
+        if sudden is not None:
+            require_share("Sequential", "sudden_trip_calls", sudden, low=1.0, high=self.false_trip_calls)
 
     @property
     def is_timed(self) -> bool:

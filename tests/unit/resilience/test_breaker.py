@@ -9,6 +9,7 @@ import pytest
 
 from omninode.core import current
 from omninode.core.concurrency import gather_settled
+from omninode.core.deadline import Deadline
 from omninode.core.errors import BreakerOpenError, InvalidArgumentError, RequestRejectedError
 from omninode.core.events import BreakerChanged
 from omninode.core.ids import uuid7
@@ -445,3 +446,23 @@ def test_what_a_break_has_left_is_nothing_outside_it():
     pause = Break(opened_at=None, began=100.0, until=110.0, reason="")
     assert [pause.left_s(now) for now in (99.0, 100.0, 104.0, 110.0, 111.0)] == [0.0, 10.0, 6.0, 0.0, 0.0]
     assert pause.is_second_hand is False
+
+
+def test_a_break_is_no_longer_than_half_of_what_those_it_refused_could_have_waited(clock):
+    grows = CircuitBreakerConfig(timeout_seconds=1.0, break_growth=2.0, max_break_seconds=60.0, jitter=0.0)
+    breaker = CircuitBreaker("b", grows, clock=clock)
+    for _ in range(5):
+        breaker.open()
+    assert breaker.retry_after_s == 16.0
+    for patience_s in (12.0, 5.0):
+        with current.entered(deadline=Deadline.after(patience_s, clock=clock)), pytest.raises(BreakerOpenError):
+            breaker.admit()
+    lengths = []
+    for patience_s in (None, None, 0.5):
+        if patience_s:
+            with current.entered(deadline=Deadline.after(patience_s, clock=clock)), pytest.raises(BreakerOpenError):
+                breaker.admit()
+        breaker.open()
+        lengths.append(breaker.retry_after_s)
+    # The most patient of them decides, once; and no break is shorter than the first for anybody's sake.
+    assert lengths == [6.0, 60.0, 1.0]

@@ -106,3 +106,73 @@ def test_rates_that_are_no_two_rates_are_named(p0, p1):
 
 def test_a_clock_of_its_own_is_all_it_needs():
     assert failures_to_trip(Sequential(p0=0.3, p1=0.9).start(FakeClock())) == 10
+
+
+SUDDEN = Sequential(sudden_trip_calls=80.0)
+
+
+def settled(detector, successes):
+    for _ in range(successes):
+        assert detector.succeeded(0.0) is False
+    return detector
+
+
+def test_failures_that_follow_on_nothing_or_on_a_calm_stretch_need_less(clock):
+    assert failures_to_trip(SUDDEN.start(clock)) == 7
+    assert failures_to_trip(settled(SUDDEN.start(clock), 3)) == 7
+    assert failures_to_trip(settled(SUDDEN.start(clock), 200)) == 7
+
+
+@pytest.mark.parametrize(("successes", "failures"), [(1, 16), (49, 16), (50, 7), (51, 7)])
+def test_one_chance_to_trip_on_less_is_given_for_each_calm_stretch(successes, failures, clock):
+    detector = SUDDEN.start(clock)
+    for _ in range(3):
+        assert detector.failed(0.0) is False
+    # The first success takes more back than three failures have brought.
+    settled(detector, successes)
+    assert detector.is_calm is (failures == 7)
+    assert failures_to_trip(detector) == failures
+
+
+def test_a_failure_begins_the_calm_stretch_again(clock):
+    detector = SUDDEN.start(clock)
+    detector.failed(0.0)
+    settled(detector, 49)
+    detector.failed(0.0)
+    settled(detector, 49)
+    assert not detector.is_calm
+    assert failures_to_trip(detector) == 16
+
+
+def test_a_score_that_is_not_used_up_keeps_its_chance(clock):
+    detector = SUDDEN.start(clock)
+    for _ in range(6):
+        assert detector.failed(0.0) is False
+    settled(detector, 1)
+    assert not detector.is_calm
+    # 6 up and 1 down leave 1.55; 4.38 are five failures more.
+    assert failures_to_trip(detector) == 5
+
+
+def test_a_test_without_a_sudden_bound_is_calm_as_soon_as_its_score_is_gone(clock):
+    detector = Sequential().start(clock)
+    detector.failed(0.0)
+    assert settled(detector, 1).is_calm
+
+
+def test_after_a_reset_the_chance_has_to_be_earned(clock):
+    detector = SUDDEN.start(clock)
+    settled(detector, 49)
+    detector.reset()
+    assert not detector.is_calm
+    assert failures_to_trip(settled(detector, 49)) == 16
+    detector.reset()
+    assert failures_to_trip(settled(detector, 50)) == 7
+
+
+def test_sensitised_it_needs_the_least_of_both(clock):
+    for calm, failures in [(0, 12), (50, 7)]:
+        detector = SUDDEN.start(clock)
+        detector.reset()
+        settled(detector, calm).sensitise(20.0)
+        assert failures_to_trip(detector) == failures

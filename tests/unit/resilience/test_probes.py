@@ -67,6 +67,13 @@ def test_one_more_may_start_when_the_last_has_not_answered_for_a_break_or_a_seco
     assert probes.under_way == 2
 
 
+def test_after_a_longer_break_a_probe_is_waited_for_as_long():
+    probes = Probes(CircuitBreakerConfig(timeout_seconds=10.0))
+    probes.begin(100.0, break_s=40.0)
+    assert not probes.has_free(139.0)
+    assert probes.has_free(140.0)
+
+
 @pytest.mark.parametrize(("ramps", "free"), [(False, [2, 2, 2]), (True, [2, 3, 4])])
 def test_the_quota_grows_with_successes_where_it_ramps(ramps, free):
     probes = Probes(CircuitBreakerConfig(half_open_max_calls=2, probe_ramp=ramps, success_threshold=9))

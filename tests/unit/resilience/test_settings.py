@@ -43,6 +43,7 @@ BOUNDS = [
     (Park, "margin_s", (0.0, -TINY), (1e300, INF)),
     (Sequential, "p0", (TINY, 0.0), (0.9499, 0.95)),
     (Sequential, "p1", (0.5001, 0.5), (0.9999, 1.0)),
+    (Sequential, "sudden_trip_calls", (1.0, 0.999), (22_026.0, 22_026.1)),
     (Sequential, "false_trip_calls", (2.0, 1.999), (1e300, 1.001e300)),
 ]
 
