@@ -466,3 +466,13 @@ def test_a_break_is_no_longer_than_half_of_what_those_it_refused_could_have_wait
         lengths.append(breaker.retry_after_s)
     # The most patient of them decides, once; and no break is shorter than the first for anybody's sake.
     assert lengths == [6.0, 60.0, 1.0]
+
+
+def test_the_break_after_a_restored_one_is_the_second(clock):
+    grows = CircuitBreakerConfig(timeout_seconds=10.0, break_growth=2.0, jitter=0.0)
+    before = CircuitBreaker("b", grows, clock=clock)
+    before.open()
+    after = CircuitBreaker("b", grows, clock=clock)
+    after.restore(before.snapshot())
+    after.open()
+    assert after.retry_after_s == 20.0
