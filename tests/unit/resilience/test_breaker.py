@@ -476,3 +476,38 @@ def test_the_break_after_a_restored_one_is_the_second(clock):
     after.restore(before.snapshot())
     after.open()
     assert after.retry_after_s == 20.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "counts"),
+    [(Outcome.SUCCESS, (1, 0, 0)), (Outcome.TRANSIENT, (0, 1, 0)), (Outcome.OVERLOAD, (0, 1, 0)),
+     (Outcome.CLIENT, (0, 0, 1)), (Outcome.NEUTRAL, (0, 0, 1))],
+)  # fmt: skip
+def test_each_ending_of_a_probe_is_counted_as_what_it_was(clock, outcome, counts):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.open()
+    clock.advance(10.0)
+    breaker.admit().release(outcome)
+    statistics = breaker.statistics()
+    assert (statistics.successes, statistics.failures, statistics.neutral) == counts
+
+
+def test_a_breaker_that_closed_has_no_reason_and_no_break_any_more(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.open("outage")
+    breaker.close()
+    assert (breaker.statistics().reason, breaker.snapshot().opened_at, breaker.snapshot().reason) == ("", None, "")
+
+
+def test_what_began_on_the_word_of_others_stays_second_hand_until_it_closes(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.detector.sensitise(20.0)
+    for _ in range(2):
+        breaker.admit().release(Outcome.TRANSIENT)
+    assert breaker.snapshot().is_second_hand
+    clock.advance(10.0)
+    breaker.admit().release(Outcome.TRANSIENT)
+    assert (breaker.state, breaker.snapshot().is_second_hand) == (CircuitState.OPEN, True)
+    breaker.close()
+    breaker.open()
+    assert not breaker.snapshot().is_second_hand

@@ -232,6 +232,12 @@ class BreakerAgainstModel(RuleBasedStateMachine):
         self.clock.advance(LONGEST)
         self.call(Outcome.SUCCESS, CLOSING, is_call=False)
 
+    @rule(outcomes=st.lists(st.sampled_from(Outcome), min_size=1, max_size=5))
+    def probe(self, outcomes):
+        self.clock.advance(LONGEST)
+        for outcome in outcomes:
+            self.call(outcome, 1, is_call=False)
+
     @rule(seconds=st.sampled_from([0.125, 3.0, 5.0, 10.0, 100.0, -3600.0]))
     def wait(self, seconds):
         self.clock.advance(seconds)

@@ -112,3 +112,7 @@ async def test_a_second_is_counted_once_and_a_clock_that_went_back_takes_nothing
     assert let_go(pace) == 1
     clock.advance(1e6)
     assert let_go(pace) == 10
+
+
+def test_it_takes_the_time_of_the_machine_when_given_none():
+    assert Pace(CircuitBreaker("b")).may_go()
