@@ -123,7 +123,8 @@ async def test_rejections_are_counted_and_tell_no_event(clock, sink):
     assert len(sink.events) == 1
     clock.advance(10.0)
     await breaker.call(succeed)
-    assert [event.refused for event in sink.of(BreakerChanged)] == [0, 20]
+    await breaker.call(succeed)
+    assert [event.refused for event in sink.of(BreakerChanged)] == [0, 20, 0]
 
 
 async def test_events_carry_the_run_and_phase_of_the_caller(clock, sink):
