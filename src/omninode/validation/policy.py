@@ -46,6 +46,10 @@ class ValidationPolicy(Limits):
             flagged by default, since a request to write to somebody needs the address; with a vault, which puts them
             back, REDACT costs nothing.
         allowed_values: secrets and personal data that are no finding: whole values, or the domain of an address.
+        allowed_hosts: hosts that addresses in a model's answer may carry data to; one that begins with a dot stands for
+            all below it.
+        strip_links: whether addresses in an answer that would carry data elsewhere are taken out of it; they are
+            reported either way.
         thread_above_bytes: inputs larger than this are worked on in a thread, so that the loop is not held.
         max_findings: the most findings a report holds; what is beyond is counted in one REPORT.MORE.
     """
@@ -57,6 +61,8 @@ class ValidationPolicy(Limits):
     redact_secrets: bool = True
     personal_data: Action = Action.FLAG
     allowed_values: frozenset[str] = frozenset()
+    allowed_hosts: frozenset[str] = frozenset()
+    strip_links: bool = True
     thread_above_bytes: int = 50_000
     max_findings: int = 200
 
@@ -76,5 +82,6 @@ class ValidationPolicy(Limits):
         if self.personal_data not in {Action.REDACT, Action.FLAG, Action.ALLOW}:
             raise InvalidArgumentError(f"personal_data is {self.personal_data}; choose redact, flag or allow")
         object.__setattr__(self, "allowed_values", frozenset(self.allowed_values))
+        object.__setattr__(self, "allowed_hosts", frozenset(host.lower() for host in self.allowed_hosts))
         if self.known_agents is not None and not isinstance(self.known_agents, frozenset):
             object.__setattr__(self, "known_agents", frozenset(self.known_agents))

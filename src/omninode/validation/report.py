@@ -25,6 +25,9 @@ The codes are stable; a caller may switch on them.
     CONTEXT.TYPE  CONTEXT.TOO_LARGE                   a context item that cannot be used
     INPUT.NOT_JSON  INPUT.INVALID                     a line of a file of inputs (`omninode guard`)
     INPUT.TOO_LARGE  INPUT.TOO_DEEP
+    OUTPUT.CANARY  OUTPUT.PROMPT_LEAK                 a model told its instructions
+    OUTPUT.EXFILTRATION  OUTPUT.SCRIPT_URL            an address in an answer that was taken out of it
+    OUTPUT.DATA_URL
     REPORT.MORE                                       findings beyond the most a report holds
 """
 
