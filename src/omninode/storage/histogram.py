@@ -9,9 +9,10 @@ Percentiles cannot be added up, and merging arrays or JSON runs through an inter
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial
 
 __all__ = ["ACCURACY", "EMPTY", "NOTHING", "bucket_of", "buckets_of", "histogram"]
 
@@ -28,7 +29,6 @@ NOTHING = -_SHIFT
 _LOG_GAMMA = math.log((1 + ACCURACY) / (1 - ACCURACY))
 
 
-@lru_cache(maxsize=65_536)
 def bucket_of(value: float) -> int:
     """The place of `value` in a histogram, 0 to 359."""
     if not value >= _LEAST:
@@ -38,7 +38,8 @@ def bucket_of(value: float) -> int:
 
 def histogram(values: Iterable[float]) -> str:
     """The histogram of `values` as text that `::numeric` takes."""
-    counts = Counter(map(bucket_of, values))
+    # The same places as those of `bucket_of`, without a call of Python for each value.
+    counts = Counter(map(partial(bisect_left, _edges()), values))
     if not counts:
         return EMPTY
     pieces = []
@@ -49,6 +50,20 @@ def histogram(values: Iterable[float]) -> str:
         pieces.append(f"{counts[place]:012d}")
         before = place
     return f"{''.join(pieces)}e{_DIGITS * place}"
+
+
+@cache
+def _edges() -> Sequence[float]:
+    """The largest value of each bucket but the last, as `bucket_of` rounds it."""
+    edges = [math.nextafter(_LEAST, 0)]
+    for place in range(1, _LAST):
+        edge = math.exp((place - _SHIFT) * _LOG_GAMMA)
+        while bucket_of(edge) > place:
+            edge = math.nextafter(edge, 0)
+        while bucket_of(after := math.nextafter(edge, math.inf)) <= place:
+            edge = after
+        edges.append(edge)
+    return edges
 
 
 def buckets_of(text: str) -> Mapping[int, int]:

@@ -16,15 +16,20 @@ _STOPPED = "CancelledError"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A table whose rows are counted: the column of their time, the counts of one row, and its measured value.
+    """A table whose rows are counted: the column of their time, what is counted of them, and their measured value.
 
-    `value` gives None for a row whose value is no response time; `is_counted` False for a row that is not counted yet.
+    Rows are counted in lots. In a lot all rows agree in the columns `alike`; of the columns `added` it has the sum, or
+    None when all are NULL. `counts` takes a lot and how many rows it has. `value` is the measured column; its values
+    are no response times where `is_measured` says so of a lot. `is_counted` is False for a row not counted yet.
     """
 
     table: str
     columns: tuple[str, ...]
-    counts: Callable[[Row], tuple[int | float, ...]]
-    value: Callable[[Row], float | None] | None = None
+    counts: Callable[[Row, int], tuple[int | float, ...]]
+    alike: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    value: str | None = None
+    is_measured: Callable[[Row], bool] | None = None
     moment: str = "ts"
     is_counted: Callable[[Row], bool] | None = None
 
@@ -47,64 +52,64 @@ class Rollup:
     needs: str | None = None
 
 
-def _call(row: Row) -> tuple[int | float, ...]:
-    ok, cost, attempts, degraded = row["ok"], row.get("cost_uusd"), row.get("attempts", 1), row.get("degraded")
-    hit = row.get("cache") in {"hit", "shared"}
-    stopped = not ok and row.get("error_class") == _STOPPED
-    sent, received = row.get("tokens_in", 0), row.get("tokens_out", 0)
+def _call(lot: Row, n: int) -> tuple[int | float, ...]:
+    ok, cost, attempts, degraded = lot["ok"], lot.get("cost_uusd"), lot.get("attempts", 1), lot.get("degraded")
+    hit, stopped = _is_hit(lot), _is_stopped(lot)
+    sent, received = lot.get("tokens_in", 0), lot.get("tokens_out", 0)
     unpriced = cost is None and not hit and not stopped
     paid = cost is not None and ok and not hit
     return (
-        1,
-        ok,
-        stopped,
-        hit,
-        degraded is not None,
-        attempts > 1,
-        attempts > 1 and ok,
-        row.get("is_simulated", False),
-        attempts,
+        n,
+        n * ok,
+        n * stopped,
+        n * hit,
+        n * (degraded is not None),
+        n * (attempts > 1),
+        n * (attempts > 1 and ok),
+        n * lot.get("is_simulated", False),
+        n * attempts,
         sent,
         received,
         0 if hit or cost is None else cost,
-        unpriced,
-        ok and cost is None,
+        n * unpriced,
+        n * (ok and cost is None),
         sent + received if unpriced else 0,
-        paid,
+        n * paid,
         (cost or 0) if paid else 0,
     )
 
 
-def _call_time(row: Row) -> float | None:
-    if row.get("cache") in {"hit", "shared"} or (not row["ok"] and row.get("error_class") == _STOPPED):
-        return None
-    duration: float = row["duration_ms"]
-    return duration
+def _is_hit(lot: Row) -> bool:
+    return lot.get("cache") in {"hit", "shared"}
 
 
-def _measurement(row: Row) -> tuple[int | float, ...]:
-    return (1, not row.get("ok", True), row["value"])
+def _is_stopped(lot: Row) -> bool:
+    return not lot["ok"] and lot.get("error_class") == _STOPPED
 
 
-def _outcome(row: Row) -> tuple[int | float, ...]:
-    cost, success = row.get("cost_uusd"), row["success"]
+def _measurement(lot: Row, n: int) -> tuple[int | float, ...]:
+    return (n, n * (not lot.get("ok", True)), lot["value"])
+
+
+def _outcome(lot: Row, n: int) -> tuple[int | float, ...]:
+    cost = lot.get("cost_uusd")
     return (
-        1,
-        success,
-        row["duration_ms"],
-        row.get("tokens_in", 0),
-        row.get("tokens_out", 0),
+        n,
+        n * lot["success"],
+        lot["duration_ms"],
+        lot.get("tokens_in", 0),
+        lot.get("tokens_out", 0),
         0 if cost is None else cost,
-        cost is None,
+        n * (cost is None),
     )
 
 
-def _error(row: Row) -> tuple[int | float, ...]:
-    return (1, row["retryable"])
+def _error(lot: Row, n: int) -> tuple[int | float, ...]:
+    return (n, n * lot["retryable"])
 
 
-def _run(row: Row) -> tuple[int | float, ...]:
-    return (1, row.get("is_simulated", False))
+def _run(lot: Row, n: int) -> tuple[int | float, ...]:
+    return (n, n * lot.get("is_simulated", False))
 
 
 SOURCES: Mapping[str, Source] = {
@@ -117,27 +122,35 @@ SOURCES: Mapping[str, Source] = {
                 "tokens_out", "cost_uusd", "unpriced", "unpriced_ok", "unpriced_tokens", "paid", "paid_uusd",
             ),
             counts=_call,
-            value=_call_time,
+            alike=("ok", "cache", "error_class", "attempts", "degraded", "is_simulated"),
+            added=("tokens_in", "tokens_out", "cost_uusd"),
+            value="duration_ms",
+            is_measured=lambda lot: not _is_hit(lot) and not _is_stopped(lot),
         ),
         Source(
             table="performance_metrics",
             columns=("n", "failed", "total"),
             counts=_measurement,
-            value=lambda row: row["value"],
+            alike=("ok",),
+            added=("value",),
+            value="value",
         ),
         Source(
             table="agent_performance",
             columns=("n", "successes", "duration_ms", "tokens_in", "tokens_out", "cost_uusd", "unpriced"),
             counts=_outcome,
-            value=lambda row: row["duration_ms"],
+            alike=("success",),
+            added=("duration_ms", "tokens_in", "tokens_out", "cost_uusd"),
+            value="duration_ms",
         ),
-        Source(table="error_events", columns=("n", "retryable"), counts=_error),
+        Source(table="error_events", columns=("n", "retryable"), counts=_error, alike=("retryable",)),
         # A run is told when it starts and again when it ends; it is counted once, at its end.
         Source(
             table="runs",
             columns=("n", "simulated"),
             counts=_run,
-            value=lambda row: row.get("duration_ms"),
+            alike=("is_simulated",),
+            value="duration_ms",
             moment="started_at",
             is_counted=lambda row: row["status"] != "running",
         ),
