@@ -12,8 +12,9 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 __all__ = ["Record", "SegmentLog", "label_of", "parse_label", "unbroken"]
 
@@ -24,17 +25,24 @@ _MOST_RETIRED = 256
 
 
 class Record(NamedTuple):
-    """One row on its way: its number in its spool (from 1), what it is for, and its JSON."""
+    """One row on its way: its number in its spool (from 1), what it is for, its JSON, and its bytes on disk."""
 
     number: int
     label: str
     data: bytes
+    size: int
 
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        label = self.label
-        return _HEAD.size + 1 + (len(label) if label.isascii() else len(label.encode())) + len(self.data)
+    @classmethod
+    def of(cls, number: int, label: str, data: bytes) -> Self:
+        """A record, with the size that comes of it."""
+        return cls(number, label, data, _HEAD.size + len(_mark(label)) + len(data))
+
+
+@lru_cache(maxsize=1024)
+def _mark(label: str) -> bytes:
+    """A label as it stands before the row."""
+    text = label.encode()
+    return bytes((len(text),)) + text
 
 
 def label_of(table: str, key: str | None) -> str:
@@ -74,8 +82,7 @@ class SegmentLog:
         if self._descriptor is None or self._written >= self._segment_bytes or self._next != record.number:
             self._begin(record.number)
         assert self._descriptor is not None
-        label = record.label.encode()
-        body = bytes((len(label),)) + label + record.data
+        body = _mark(record.label) + record.data
         data = _HEAD.pack(len(body), zlib.crc32(body)) + body
         try:
             count = os.write(self._descriptor, data)
@@ -235,5 +242,5 @@ def _read_segment(path: Path, offset: int, number: int) -> Iterator[tuple[Record
                 return
             split = 1 + body[0]
             offset += _HEAD.size + length
-            yield Record(number, body[1:split].decode(), body[split:]), offset
+            yield Record.of(number, body[1:split].decode(), body[split:]), offset
             number += 1

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Iterator
 from contextlib import suppress
+from itertools import accumulate, islice
+from operator import attrgetter
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,6 +28,7 @@ __all__ = ["Track"]
 _DISK_RETRY_S = 1.0
 # How many rows of the backlog one new row takes along to the disk: quick enough, and no row pays for all of them.
 _SPILL_ROWS = 64
+_SIZE = attrgetter("size")
 
 
 class Track:
@@ -95,7 +98,7 @@ class Track:
         """The number under which the row was taken, 0 when there is no room. The caller holds `guard`."""
         if self.is_closed:
             return 0
-        record = Record(self._next, label, data)
+        record = Record.of(self._next, label, data)
         if self._backlog_from is not None:
             self._spill()
         if self._backlog_from is None and self._to_disk(record):
@@ -115,7 +118,7 @@ class Track:
         with self.guard:
             wanted = self.position + 1
             if self._memory and self._memory[0].number == wanted:
-                found = list(_within(self._memory, rows, size))
+                found = _within(self._memory, rows, size)
             else:
                 found = self._from_disk(wanted, rows, size) if wanted < self._next else []
             self._in_flight = found[-1].number if found else 0
@@ -191,8 +194,9 @@ class Track:
 
     def _forget(self, number: int) -> None:
         self.position = max(self.position, number)
-        while self._memory and self._memory[0].number <= self.position:
-            self.memory_bytes -= self._memory.popleft().size
+        memory, position = self._memory, self.position
+        while memory and memory[0].number <= position:
+            self.memory_bytes -= memory.popleft().size
         if self._backlog_from is not None and self._backlog_from <= self.position:
             self._backlog_from = self.position + 1 if self.position + 1 < self._next else None
 
@@ -279,11 +283,10 @@ class Track:
         return True
 
 
-def _within(records: deque[Record], rows: int, size: int) -> Iterator[Record]:
+def _within(records: deque[Record], rows: int, size: int) -> list[Record]:
     """The first records that follow each other without a gap, up to `rows` and `size`, but at least one."""
-    taken, number = 0, records[0].number
-    for count, record in enumerate(records):
-        taken += record.size
-        if record.number != number + count or (count and (count >= rows or taken > size)):
-            return
-        yield record
+    found = list(islice(records, max(rows, 1)))
+    if found[-1].number - found[0].number != len(found) - 1:
+        found = unbroken(found)
+    ends = list(accumulate(map(_SIZE, found)))
+    return found if ends[-1] <= size else found[: max(1, bisect_right(ends, size))]

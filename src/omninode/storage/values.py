@@ -53,8 +53,8 @@ def prepared_column(
     convert = _converter(column)
     if _is_ready(values, column):
         return values
-    if column.type == "jsonb" and (encoded := _quick_json(values)) is not None:
-        return encoded
+    if column.type in _QUICK and (quick := _QUICK[column.type](values)) is not None:
+        return quick
     done: list[object] = []
     for index, value in enumerate(values):
         try:
@@ -108,7 +108,7 @@ def _are_between(values: Sequence[object], low: int, end: int) -> bool:
 
 def _is_clean_text(values: Sequence[object]) -> bool:
     # The caller has checked that they are str or None.
-    joined = "".join(value for value in values if value is not None)  # type: ignore[misc]
+    joined = "".join(filter(None, values))  # type: ignore[arg-type]
     if len(joined) > _LARGEST_BYTES // 4:
         return False
     try:
@@ -316,6 +316,18 @@ def _quick_json(values: Sequence[object]) -> list[bytes | None] | None:
     return None if b"\\u0000" in joined or b"null" in joined else encoded
 
 
+def _quick_moments(values: Sequence[object]) -> list[datetime] | None:
+    """All texts read, or None when there is something else, or one needs a closer look."""
+    if set(map(type, values)) != {str}:
+        return None
+    try:
+        # The set of types has just been checked.
+        moments = list(map(datetime.fromisoformat, values))  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    return None if None in set(map(_TIME_ZONE, moments)) else moments
+
+
 def _json(value: object, encode: Callable[[object], bytes] = orjson.dumps) -> bytes:
     try:
         data = encode(value)
@@ -375,4 +387,8 @@ _CONVERTERS: dict[str, Callable[[object], object]] = {
     "bytea": _bytes,
     "json": _json,
     "jsonb": partial(_json, encode=wire_jsonb),
+}
+_QUICK: dict[str, Callable[[Sequence[object]], Sequence[object] | None]] = {
+    "jsonb": _quick_json,
+    "timestamptz": _quick_moments,
 }

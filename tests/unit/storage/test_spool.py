@@ -110,7 +110,7 @@ def test_live_spool_is_no_orphan_and_a_closed_one_is(tmp_path: Path) -> None:
 def test_torn_tail_ends_the_reading(tmp_path: Path) -> None:
     log = SegmentLog(tmp_path)
     for number in range(1, 4):
-        log.append(Record(number, "t", b"{}"))
+        log.append(Record.of(number, "t", b"{}"))
     log.close()
     [path] = tmp_path.glob("*.seg")
     os.truncate(path, path.stat().st_size - 1)
@@ -121,7 +121,7 @@ def test_torn_tail_ends_the_reading(tmp_path: Path) -> None:
 def test_damaged_record_ends_the_reading(tmp_path: Path) -> None:
     log = SegmentLog(tmp_path)
     for number in range(1, 4):
-        log.append(Record(number, "table", b'{"value": 1}'))
+        log.append(Record.of(number, "table", b'{"value": 1}'))
     log.close()
     [path] = tmp_path.glob("*.seg")
     data = bytearray(path.read_bytes())
