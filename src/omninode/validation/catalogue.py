@@ -143,6 +143,33 @@ CATALOGUE = MappingProxyType[str, Entry](
             INJECTION__INDIRECT="Instructions addressed to a model inside data",
         ),
         **_entries(
+            "report",
+            ("LLM10",),
+            "send it in smaller parts, and report it if that fails too",
+            DETECTOR__FAILED="A detector failed on a value",
+            DETECTOR__LATE="A detector had no time for a value",
+        ),
+        **_entries(
+            "output",
+            ("LLM07", "LLM02"),
+            "do not show the answer; change what was told",
+            OUTPUT__CANARY="A model told the mark in its instructions",
+            OUTPUT__PROMPT_LEAK="A model told its instructions",
+        ),
+        **_entries(
+            "output",
+            ("LLM05", "LLM02", "ASI02"),
+            "allow the host if it is meant",
+            OUTPUT__EXFILTRATION="An address in an answer that would carry data elsewhere",
+        ),
+        **_entries(
+            "output",
+            ("LLM05", "ASI05"),
+            "show the answer without the address",
+            OUTPUT__SCRIPT_URL="An address in an answer that runs a script",
+            OUTPUT__DATA_URL="An address in an answer that holds a document",
+        ),
+        **_entries(
             "input",
             (),
             "correct the line",

@@ -23,6 +23,7 @@ The codes are stable; a caller may switch on them.
     INJECTION.DIRECT                                  the prompt or a task tries to overrule its instructions
     INJECTION.INDIRECT                                a context item does
     CONTEXT.TYPE  CONTEXT.TOO_LARGE                   a context item that cannot be used
+    DETECTOR.FAILED  DETECTOR.LATE                    a detector failed on a value, or had no time for it
     INPUT.NOT_JSON  INPUT.INVALID                     a line of a file of inputs (`omninode guard`)
     INPUT.TOO_LARGE  INPUT.TOO_DEEP
     OUTPUT.CANARY  OUTPUT.PROMPT_LEAK                 a model told its instructions
@@ -87,7 +88,8 @@ class Finding:
     `span` is half-open, in characters of the value as handed in; None when the whole value is meant. `score` is
     between 0 and 1 where a detector weighs (injection), `evidence` names the rules that spoke, `owasp` the entries of
     the OWASP Top 10 lists for LLM (2025) and agentic applications (2026) it belongs to. What is left empty of `remedy`,
-    `owasp`, `detector` and `version` is what `catalogue` says of the code.
+    `owasp`, `detector` and `version` is what `catalogue` says of the code. `would` is what had been done were the
+    policy not in shadow mode.
     """
 
     code: str
@@ -103,6 +105,7 @@ class Finding:
     owasp: tuple[str, ...] = ()
     detector: str = ""
     version: str = ""
+    would: Action | None = None
 
     def __post_init__(self) -> None:
         known = entry(self.code)
@@ -128,6 +131,7 @@ class ValidationReport:
     `is_valid` is False only when the action is BLOCK. `sanitized_prompt` is empty when the prompt was refused before
     it was read (too large, not text). `sanitized_tasks` is None when no tasks were handed in. `sanitized_items` maps
     the id of each context item that may be used to its cleaned text; `dropped_items` are the ids of the others.
+    `waived` counts the findings that allowed phrases took away.
     """
 
     is_valid: bool
@@ -138,6 +142,12 @@ class ValidationReport:
     duration_ms: float = 0.0
     sanitized_items: Mapping[str, str] = field(default_factory=_no_items)
     dropped_items: tuple[str, ...] = ()
+    waived: int = 0
+
+    @property
+    def would(self) -> Action:
+        """The action had the policy not been in shadow mode; the action itself when it was not."""
+        return strongest((self.action, *(finding.would for finding in self.deficiencies if finding.would is not None)))
 
     @property
     def blocking(self) -> tuple[Finding, ...]:

@@ -7,26 +7,32 @@ work on the cleaned text, so a key broken up by invisible characters is found; t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from omninode.core.deadline import Deadline
 from omninode.validation import injection, markup
+from omninode.validation.decide import Watch, decided, shadowed
 from omninode.validation.limits import not_text
-from omninode.validation.origin import Derived
+from omninode.validation.origin import Derived, Pieces
 from omninode.validation.placeholders import Placeholders
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, strongest
 from omninode.validation.substitute import substituted, without_values
-from omninode.validation.unicode import clean
+from omninode.validation.unicode import Cleaned, clean
 
 __all__ = ["Screened", "screen"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screened:
-    """The text as it may be passed on (empty when it is not text), and what was found."""
+    """The text as it may be passed on (empty when it is not text), and what was found.
+
+    `waived` counts the findings that the policy's allowed phrases took away.
+    """
 
     text: str
     findings: tuple[Finding, ...]
+    waived: int = 0
 
     @property
     def action(self) -> Action:
@@ -35,31 +41,90 @@ class Screened:
 
 
 def screen(
-    text: str, *, path: str, trust: Trust, policy: ValidationPolicy, placeholders: Placeholders | None = None
+    text: str,
+    *,
+    path: str,
+    trust: Trust,
+    policy: ValidationPolicy,
+    placeholders: Placeholders | None = None,
+    deadline: Deadline | None = None,
+    may_refuse: bool = True,
 ) -> Screened:
     """`text`, which is within its size limit, cleaned and judged as something `trust` says it is.
 
-    `placeholders` gives out the names of what is replaced; without, they are this text's own.
+    Args:
+        text: any string.
+        path: what findings call it.
+        trust: where it came from.
+        policy: what is done about findings; the one for this trust and route.
+        placeholders: gives out the names of what is replaced; without, they are this text's own.
+        deadline: no detector begins after it.
+        may_refuse: whether it is part of what is asked for; a context item is not, and is left out at most.
     """
     bad = not_text(text)
     if bad is not None:
-        return Screened(text="", findings=(_refused(*bad, path=path, trust=trust),))
-    cleaned = clean(text)
-    told = substituted(
-        cleaned.derived, path=path, trust=trust, policy=policy, placeholders=placeholders or Placeholders()
+        refused = _refused(*bad, path=path, trust=trust)
+        return Screened(text="", findings=decided([refused], policy=policy, may_refuse=may_refuse))
+    # Names given out in shadow mode would be put back although nothing was replaced.
+    names = Placeholders() if policy.shadow or placeholders is None else placeholders
+    watch = Watch(path=path, trust=trust, policy=policy, deadline=deadline)
+    cleaned = watch.run("hidden characters", lambda: clean(text)) or Cleaned(derived=Derived(text=text), removed={})
+    told = watch.run(
+        "secrets",
+        lambda: substituted(cleaned.derived, path=path, trust=trust, policy=policy, placeholders=names),
     )
-    findings = (
-        *cleaned.findings(path=path),
-        *told.findings,
-        *without_values(
-            [
-                *markup.notes(cleaned.derived, path=path),
-                *_injection(text, cleaned.derived, path=path, trust=trust, policy=policy),
-            ],
-            policy=policy,
-        ),
+    judged, waived = _judged(text, cleaned.derived, watch=watch)
+    findings = decided(
+        (*cleaned.findings(path=path), *(told.findings if told else ()), *judged, *watch.failures),
+        policy=policy,
+        may_refuse=may_refuse,
     )
-    return Screened(text=told.text, findings=findings)
+    if policy.shadow:
+        return Screened(text=text, findings=shadowed(findings), waived=waived)
+    # What nobody has searched for secrets goes nowhere, unless the policy says that it may.
+    unsearched = "" if policy.fails_closed else cleaned.text
+    return Screened(text=told.text if told else unsearched, findings=findings, waived=waived)
+
+
+def _judged(text: str, derived: Derived, *, watch: Watch) -> tuple[list[Finding], int]:
+    """What is found of markup and injection outside of the allowed phrases, and how much those took away."""
+    found = _noted(text, derived, watch=watch)
+    phrases = watch.policy.allow_phrases
+    if not found or not any(phrase in text for phrase in phrases):
+        return found, 0
+    masked = _without(text, phrases)
+    left = [
+        replace(finding, span=masked.span(*finding.span)) if finding.span else finding
+        for finding in _noted(masked.text, clean(masked.text).derived, watch=watch)
+    ]
+    return left, len({finding.code for finding in found} - {finding.code for finding in left})
+
+
+def _without(text: str, phrases: frozenset[str]) -> Derived:
+    """`text` with a space in the place of each phrase, so that what stood around it is read as one."""
+    places = sorted((place, place + len(phrase)) for phrase in phrases for place in _places(text, phrase))
+    pieces, done = Pieces(), 0
+    for start, end in places:
+        if start >= done:
+            pieces.add(text[done:start], start=done, end=start)
+            pieces.add(" ", start=start, end=end, is_copy=False)
+        done = max(done, end)
+    pieces.add(text[done:], start=done, end=len(text))
+    return pieces.derived()
+
+
+def _places(text: str, phrase: str) -> Iterator[int]:
+    place = text.find(phrase)
+    while place >= 0:
+        yield place
+        place = text.find(phrase, place + len(phrase))
+
+
+def _noted(text: str, derived: Derived, *, watch: Watch) -> list[Finding]:
+    path, policy = watch.path, watch.policy
+    marks = watch.run("markup", lambda: list(markup.notes(derived, path=path))) or []
+    hits = watch.run("injection", lambda: list(_injection(text, derived, path=path, trust=watch.trust, policy=policy)))
+    return list(without_values([*marks, *(hits or [])], policy=policy))
 
 
 def _refused(code: str, place: int, *, path: str, trust: Trust) -> Finding:

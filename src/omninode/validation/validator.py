@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from omninode.core.clock import Clock, SystemClock
+from omninode.core.deadline import Deadline
 from omninode.validation.items import item_parts, listed, weight
 from omninode.validation.limits import not_text, size_bytes
 from omninode.validation.placeholders import Placeholders
@@ -44,6 +45,7 @@ class InputValidator:
         context_items: object = None,
         *,
         placeholders: Placeholders | None = None,
+        route: str | None = None,
     ) -> ValidationReport:
         """What of the input may be passed on, and what was found in it. Never raises for bad input.
 
@@ -53,16 +55,34 @@ class InputValidator:
             context_items: strings, dicts or objects with `id`, `content` and `trust`, or a mapping of id to such;
                 without a trust they count as retrieved.
             placeholders: of the run this is part of, so that a value has one name in all of it; by default new ones.
+            route: where the input is bound for, by a name of the policy's `routes`.
 
         Input above the policy's `thread_above_bytes` is worked on in a thread.
         """
         started = self._clock.monotonic()
-        names = placeholders or Placeholders()
+        work = self._begun(route, placeholders)
         if weight(user_prompt) + weight(tasks_data) + weight(context_items) > self._policy.thread_above_bytes:
-            work = await asyncio.to_thread(self._work, user_prompt, tasks_data, context_items, names)
+            await asyncio.to_thread(work.read, user_prompt, tasks_data, context_items)
         else:
-            work = self._work(user_prompt, tasks_data, context_items, names)
+            work.read(user_prompt, tasks_data, context_items)
         return work.report(duration_ms=1000 * (self._clock.monotonic() - started))
+
+    def check(
+        self, text: str | bytes, *, trust: Trust = Trust.USER, path: str = "text", route: str | None = None
+    ) -> Screened:
+        """One text by itself, as something of `trust`: what may be passed on of it, and what was found.
+
+        Text that may instruct has the limit of a prompt and can be refused; any other has that of a context item and
+        can be dropped. Works in the calling thread. Never raises for bad input.
+        """
+        return self._begun(route, None).checked(text, path=path, trust=trust)
+
+    def check_tasks(self, data: object, *, path: str = "tasks", route: str | None = None) -> tuple[Finding, ...]:
+        """What is wrong with a task list, and what was found in its texts. Works in the calling thread."""
+        work = self._begun(route, None)
+        work.read_tasks(data)
+        found = work.report(duration_ms=0.0).deficiencies
+        return tuple(replace(each, path=path + each.path.removeprefix("tasks")) for each in found)
 
     def sanitized(self, text: str, *, placeholders: Placeholders) -> str:
         """`text` cleaned and with its secrets replaced, and nothing else; empty when it is not text.
@@ -76,28 +96,53 @@ class InputValidator:
             clean(text).derived, path="prompt", trust=Trust.USER, policy=self._policy, placeholders=placeholders
         ).text
 
-    def _work(self, prompt: object, tasks_data: object, context_items: object, names: Placeholders) -> _Work:
-        work = _Work(self._policy, names)
-        work.read_prompt(prompt)
-        if tasks_data is not None:
-            work.read_tasks(tasks_data)
-        if context_items is not None:
-            for index, item in enumerate(listed(context_items)):
-                work.read_item(item, index)
-        return work
+    def _begun(self, route: str | None, placeholders: Placeholders | None) -> _Work:
+        policy = self._policy.for_route(route)
+        deadline = None if policy.deadline_s is None else Deadline.after(policy.deadline_s, clock=self._clock)
+        return _Work(policy, placeholders or Placeholders(), deadline)
 
 
 class _Work:
     """One validation as it goes: what has been accepted and found so far."""
 
-    def __init__(self, policy: ValidationPolicy, placeholders: Placeholders) -> None:
+    def __init__(self, policy: ValidationPolicy, placeholders: Placeholders, deadline: Deadline | None) -> None:
         self._policy = policy
+        self._by_trust = {trust: policy.for_trust(trust) for trust in Trust}
         self._placeholders = placeholders
+        self._deadline = deadline
         self._prompt = ""
         self._tasks: tuple[TaskModel, ...] | None = None
         self._items: dict[str, str] = {}
         self._dropped: list[str] = []
         self._findings: list[Finding] = []
+        self._waived = 0
+
+    def read(self, prompt: object, tasks_data: object, context_items: object) -> None:
+        self.read_prompt(prompt)
+        if tasks_data is not None:
+            self.read_tasks(tasks_data)
+        if context_items is not None:
+            for index, item in enumerate(listed(context_items)):
+                self.read_item(item, index)
+
+    def checked(self, text: str | bytes, *, path: str, trust: Trust) -> Screened:
+        """One text of `trust`, within its limit, through the detectors."""
+        may_refuse = trust.may_instruct
+        code, most, name = (
+            ("PROMPT.TOO_LARGE", self._policy.max_prompt_bytes, "max_prompt_bytes")
+            if may_refuse
+            else ("CONTEXT.TOO_LARGE", self._policy.max_item_bytes, "max_item_bytes")
+        )
+        action = Action.BLOCK if may_refuse else Action.DROP
+        if (size := weight(text)) > most:
+            message = f"{path} is {size:,} bytes; the limit is {most:,} ({name})"
+            return Screened(text="", findings=(_finding(code, path, message, "cut it into pieces", action=action),))
+        try:
+            given = text if isinstance(text, str) else text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            message = f"{path} is not UTF-8 text (byte {error.start}); it looks like binary data"
+            return Screened(text="", findings=(_finding("TEXT.NOT_UTF8", path, message, "", action=action),))
+        return self._screen(given, path=path, trust=trust, may_refuse=may_refuse)
 
     def read_prompt(self, prompt: object) -> None:
         size = weight(prompt)
@@ -133,9 +178,9 @@ class _Work:
             limit = f"the limit is {self._policy.max_item_bytes:,} (max_item_bytes)"
             self._drop(name, "CONTEXT.TOO_LARGE", f"{path} is {size:,} bytes; {limit}", "cut it into pieces")
         else:
-            screened = self._screen(content, path=path, trust=trust)
-            # Context is never a reason to refuse the run, however trusted its source.
-            self._findings += [_at_most_dropped(finding) for finding in screened.findings]
+            # Unless the policy says so, context is no reason to refuse the run, however trusted its source.
+            screened = self._screen(content, path=path, trust=trust, may_refuse=False)
+            self._findings += screened.findings
             if screened.action in {Action.DROP, Action.BLOCK}:
                 self._dropped.append(name)
             else:
@@ -152,6 +197,7 @@ class _Work:
             duration_ms=duration_ms,
             sanitized_items=MappingProxyType(self._items),
             dropped_items=tuple(self._dropped),
+            waived=self._waived,
         )
 
     def _decoded(self, prompt: str | bytes | bytearray) -> str | None:
@@ -189,8 +235,18 @@ class _Work:
         self._findings += screened.findings
         return screened.text
 
-    def _screen(self, text: str, *, path: str, trust: Trust) -> Screened:
-        return screen(text, path=path, trust=trust, policy=self._policy, placeholders=self._placeholders)
+    def _screen(self, text: str, *, path: str, trust: Trust, may_refuse: bool = True) -> Screened:
+        screened = screen(
+            text,
+            path=path,
+            trust=trust,
+            policy=self._by_trust[trust],
+            placeholders=self._placeholders,
+            deadline=self._deadline,
+            may_refuse=may_refuse,
+        )
+        self._waived += screened.waived
+        return screened
 
     def _refuse(self, code: str, message: str, remedy: str) -> None:
         self._findings.append(_finding(code, "prompt", message, remedy, action=Action.BLOCK))
@@ -203,10 +259,6 @@ class _Work:
 def _finding(code: str, path: str, message: str, remedy: str, *, action: Action) -> Finding:
     severity = Severity.ERROR if action is Action.BLOCK else Severity.WARNING
     return Finding(code=code, severity=severity, path=path, message=message, remedy=remedy, action=action)
-
-
-def _at_most_dropped(finding: Finding) -> Finding:
-    return replace(finding, action=Action.DROP) if finding.action is Action.BLOCK else finding
 
 
 def _bounded(findings: list[Finding], most: int) -> tuple[Finding, ...]:

@@ -120,6 +120,9 @@ class RunInProgress:
         """The items that validation lets pass; a flagged one is dropped and reported, the run goes on."""
         report = await self._parts.validator.validate_and_sanitize(self._prompt, context_items=items)
         self._findings += tuple(finding for finding in report.deficiencies if finding.path.startswith("context"))
+        if not report.is_valid:
+            # Only a policy that says so of its own refuses a run for its context.
+            raise InputRefusedError(_refusal(report.deficiencies), findings=report.deficiencies)
         passed = report.sanitized_items
         return [replace(item, content=passed[item.id]) for item in items if item.id in passed]
 
