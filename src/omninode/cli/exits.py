@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from enum import IntEnum
 
 import typer
@@ -21,6 +20,7 @@ from omninode.core.errors import (
     QuorumFailedError,
     RefusedError,
 )
+from omninode.telemetry.redact import redact_error, redact_text
 
 __all__ = ["Exit", "complain", "exit_code", "show_error"]
 
@@ -64,14 +64,14 @@ def exit_code(error: BaseException) -> Exit:
 def show_error(error: BaseException, *, with_traceback: bool) -> None:
     """Print `error` on standard error: its traceback when asked for, one line otherwise."""
     if with_traceback:
-        traceback.print_exception(error, file=sys.stderr)
+        print(redact_error(error), end="", file=sys.stderr)  # noqa: T201 - this is the place that prints
         return
     complain(_one_line(error))
 
 
 def complain(text: str) -> None:
-    """Say on standard error, in one line, what went wrong and what to do."""
-    print(f"omninode: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201 - this is the place that prints
+    """Say on standard error, in one line and without secrets, what went wrong and what to do."""
+    print(f"omninode: {' '.join(redact_text(text).split())}", file=sys.stderr)  # noqa: T201 - this is the place that prints
 
 
 def _one_line(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from omninode.core.errors import (
     RequestRejectedError,
     ThrottledError,
 )
+from omninode.validation.secrets import redact
 
 if TYPE_CHECKING:
     import aiohttp
@@ -52,8 +53,7 @@ def from_status(
     `subject` begins the message and says who was asked for what; `secrets` are removed from what the other side
     wrote (some providers quote the key they refuse).
     """
-    detail, code = remote_detail(body)
-    detail = scrubbed(detail, secrets)
+    detail, code = remote_detail(body, secrets=secrets)
     said = f"{subject}: answered {status}" + (f" ({detail})" if detail else "")
     wait_s = retry_after_s(headers, now=now)
     if status in {401, 403}:
@@ -102,21 +102,27 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
-def remote_detail(body: bytes) -> tuple[str, str | None]:
-    """What the other side wrote about the failure: one short line, and its error code (or type) where it sent one."""
+def remote_detail(body: bytes, *, secrets: tuple[str, ...] = ()) -> tuple[str, str | None]:
+    """What the other side wrote about the failure: one short line, and its error code (or type) where it sent one.
+
+    Without `secrets`, and without whatever else reads as a secret: some quote the request they refuse.
+    """
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _one_line(body[: 4 * _EXCERPT_CHARS].decode("utf-8", "replace")), None
+        return _one_line(body.decode("utf-8", "replace"), secrets), None
     failure = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if not isinstance(failure, dict):
-        return _one_line(failure if isinstance(failure, str) else ""), None
+        return _one_line(failure if isinstance(failure, str) else "", secrets), None
     code = failure.get("code") or failure.get("type")
     message = failure.get("message") or failure.get("detail") or ""
-    return _one_line(message if isinstance(message, str) else ""), code if isinstance(code, str) else None
+    code = code if isinstance(code, str) else None
+    return _one_line(message if isinstance(message, str) else "", secrets), code
 
 
-def _one_line(text: str) -> str:
+def _one_line(text: str, secrets: tuple[str, ...] = ()) -> str:
+    # Before anything is cut off: half of a secret looks like none.
+    text = redact(scrubbed(text, secrets))
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _EXCERPT_CHARS else line[: _EXCERPT_CHARS - 1] + "…"
 

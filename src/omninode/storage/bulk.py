@@ -229,7 +229,7 @@ class BulkWriter:
             "batch.log",
             uuid7(),
             self._clock.now(),
-            str(storable(str(request.table))),
+            redact(str(storable(str(request.table)))),
             str(request.operation),
             tally.method or "none",
             tally.rows,
