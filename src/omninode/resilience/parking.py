@@ -59,7 +59,7 @@ class ParkingStatistics:
     most_parked: int
     waits: int
     refused: int
-    """Calls that failed at once: no place, no deadline, too little of it, or an isolated breaker."""
+    """Calls that failed at once (no place, no deadline, too little of it, an isolated breaker) or got no turn in time."""
     is_paced: bool
 
 
@@ -90,9 +90,15 @@ class Parking:
     async def call(self, func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `func(*args, **kwargs)` returns, tried again after each wait. Raises BreakerOpenError when it may not."""
         began = self._clock.monotonic()
-        if 0 < self._parked < self.config.max_calls and not self._may_go():
-            # Those who wait for the pace would wait for ever if every newcomer went before them.
-            await self._wait(0.0, began)
+        # Those who wait for the pace would wait for ever if every newcomer went before them.
+        has_line = 0 < self._parked < self.config.max_calls and not self._may_go()
+        if has_line and not await self._wait(0.0, began):
+            self._refused += 1
+            raise BreakerOpenError(
+                f"{self.name}: behind {self._parked} calls that waited for it to come back, no turn came in time",
+                breaker=self.name,
+                retry_after_s=_BEYOND_S[1],
+            )
         while True:
             try:
                 return await called(func, *args, **kwargs)
@@ -101,7 +107,10 @@ class Parking:
                 if pause_s is None or self._parked >= self.config.max_calls:
                     self._refused += 1
                     raise
-            await self._wait(pause_s, began)
+                refusal = error
+            if not await self._wait(pause_s, began):
+                self._refused += 1
+                raise refusal
 
     def statistics(self) -> ParkingStatistics:
         """What it has done so far."""
@@ -110,7 +119,7 @@ class Parking:
             most_parked=self._most_parked,
             waits=self._waits,
             refused=self._refused,
-            is_paced=all(pace.is_slow for pace in self._paces),
+            is_paced=self._is_paced,
         )
 
     def _pause_s(self, error: BreakerOpenError, *, left_s: float) -> float | None:
@@ -119,6 +128,10 @@ class Parking:
             return None
         soonest_s, latest_s = _BEYOND_S
         return error.retry_after_s + self._random.uniform(soonest_s, min(latest_s, left_s - error.retry_after_s))
+
+    @property
+    def _is_paced(self) -> bool:
+        return all(pace.is_slow for pace in self._paces)
 
     def _may_go(self) -> bool:
         return any(pace.may_go() for pace in self._paces)
@@ -130,7 +143,12 @@ class Parking:
             return came_at + self.config.without_deadline_s - self._clock.monotonic()
         return deadline.remaining() - self.config.margin_s
 
-    async def _wait(self, pause_s: float, came_at: float) -> None:
+    async def _wait(self, pause_s: float, came_at: float) -> bool:
+        """Wait, then for a turn; False when none came in time and there is no point in going without.
+
+        After an overload there is none: the answer would come too late, and its making cost those behind a turn. After
+        quick failures the answers are quick again as well.
+        """
         self._parked += 1
         self._most_parked = max(self._most_parked, self._parked)
         self._waits += 1
@@ -140,9 +158,9 @@ class Parking:
             while not self._may_go():
                 look_again_s = self._random.uniform(0.1, 0.3)
                 if look_again_s > self._left_s(came_at):
-                    # No token came in time; the breaker, not we, refuses what comes now.
-                    break
+                    return not self._is_paced
                 await self._clock.sleep(look_again_s)
+            return True
         finally:
             self._parked -= 1
             self._tell(self._clock.monotonic() - began)

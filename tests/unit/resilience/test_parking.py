@@ -255,6 +255,36 @@ async def test_who_finds_no_token_looks_again_and_goes_with_one_or_when_there_is
     assert quick_clock.slept == [0.25] + [0.1] * looks
 
 
+async def test_after_an_overload_who_got_no_turn_in_time_is_refused_and_not_sent_late(quick_clock):
+    parking = place(quick_clock)
+    await ended(parking, AttemptTimeoutError("slow"), 14)
+    assert [parking._may_go() for _ in range(4)] == [True, True, True, False]
+    asked = []
+
+    async def call():
+        asked.append(quick_clock.monotonic())
+        return await refusing(1, retry_after_s=0.2)()
+
+    with (
+        current.entered(deadline=Deadline.after(1.0, clock=quick_clock)),
+        pytest.raises(BreakerOpenError, match="open"),
+    ):
+        await parking.call(call)
+    assert asked == [1000.0]
+    assert (parking.statistics().refused, parking.statistics().parked) == (1, 0)
+
+
+async def test_a_newcomer_who_gets_no_turn_behind_the_line_after_an_overload_is_told_so(quick_clock):
+    parking = place(quick_clock)
+    await ended(parking, AttemptTimeoutError("slow"), 14)
+    assert [parking._may_go() for _ in range(4)] == [True, True, True, False]
+    parking._parked = 1  # somebody waits before us
+    told = pytest.raises(BreakerOpenError, match=r"p: behind 1 calls .* no turn came in time")
+    with current.entered(deadline=Deadline.after(1.0, clock=quick_clock)), told:
+        await parking.call(refusing(0))
+    assert parking.statistics().refused == 1
+
+
 async def test_one_of_several_paces_is_enough(quick_clock):
     parking = Parking("p", Park(), paces=[pace(quick_clock), pace(quick_clock)], clock=quick_clock)
     assert [parking._may_go() for _ in range(7)] == [True] * 6 + [False]
