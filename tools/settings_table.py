@@ -13,9 +13,16 @@ from pydantic_core import PydanticUndefined
 
 from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry
 from omninode.runtime.settings import Settings
+from omninode.validation.declared import GuardEntry, GuardOverrideEntry
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
-LISTS: dict[str, type[BaseModel]] = {"deployments": DeploymentEntry, "agents": AgentEntry, "sources": SourceEntry}
+LISTS: dict[str, type[BaseModel]] = {
+    "deployments": DeploymentEntry,
+    "agents": AgentEntry,
+    "sources": SourceEntry,
+    "guard": GuardEntry,
+    "guard_override": GuardOverrideEntry,
+}
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
@@ -66,11 +73,13 @@ def _row(cells: list[str]) -> str:
 
 
 def _default(info: FieldInfo) -> str:
-    value = info.default
+    value = info.default_factory() if info.default_factory is not None else info.default  # type: ignore[call-arg]
+    if value == {}:
+        return "unset"
     if value is PydanticUndefined or value is ...:
         return "required"
     if isinstance(value, frozenset):
-        return ", ".join(f"`{entry}`" for entry in sorted(value))
+        return ", ".join(f"`{entry}`" for entry in sorted(value)) or "unset"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return "unset" if value in (None, ()) else f"`{value}`"
@@ -93,7 +102,14 @@ def _choices(annotation: object) -> set[str]:
 
 
 def _kind(annotation: object) -> str:
-    names = {"bool": "`true` or `false`", "Path": "a directory", "SecretStr": "a secret", "HttpUrl": "a URL"}
+    names = {
+        "dict": "a table",
+        "frozenset": "list of text",
+        "bool": "`true` or `false`",
+        "Path": "a directory",
+        "SecretStr": "a secret",
+        "HttpUrl": "a URL",
+    }
     text = str(annotation)
     return next((said for name, said in names.items() if name in text), "list of text" if "tuple" in text else "text")
 

@@ -20,6 +20,7 @@ from omninode.core.errors import ConfigurationError
 from omninode.providers.errors import plain_url
 from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry
 from omninode.storage.kept import KEPT_DAYS
+from omninode.validation.declared import GuardEntry
 
 __all__ = ["SettingLine", "Settings", "load_settings"]
 
@@ -28,6 +29,7 @@ CONFIG_FILE = "omninode.toml"
 # none set we ship better ones: see `routing.deployment.RouterSettings`.
 _BREAKER = frozenset({"breaker_failure_threshold", "breaker_timeout_s", "breaker_success_threshold"})
 _RETRY = frozenset({"retry_max_retries", "retry_base_delay_s", "retry_max_delay_s", "retry_backoff_multiplier"})
+_DECLARED = ("deployments", "agents", "sources", "guard")
 _SHIPPED = "(shipped policy)"
 
 
@@ -233,6 +235,7 @@ class Settings(BaseModel):
     deployments: tuple[DeploymentEntry, ...] = ()
     agents: tuple[AgentEntry, ...] = ()
     sources: tuple[SourceEntry, ...] = ()
+    guard: GuardEntry = GuardEntry()
 
     def origin(self, name: str) -> str:
         """`default`, `environment NAME` or the path of the file, for the field `name`."""
@@ -306,7 +309,7 @@ def _environment() -> dict[str, str]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The file's lists of tables (deployments, agents, sources), and its single values by field name."""
+    """The file's tables that declare things (deployments, agents, sources, guard), and its single values by field name."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -319,8 +322,8 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: not valid TOML ({error})") from None
-    lists: dict[str, Any] = {name: data.pop(name) for name in ("deployments", "agents", "sources") if name in data}
-    return lists, _flatten(data, path)
+    declared: dict[str, Any] = {name: data.pop(name) for name in _DECLARED if name in data}
+    return declared, _flatten(data, path)
 
 
 def _flatten(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -341,7 +344,7 @@ def _known(section: str, keys: Iterable[str]) -> str:
     inside = sorted(key for key in keys if key.startswith(f"{section}."))
     if inside:
         return f"known in that section: {', '.join(inside)}"
-    return f"the sections are {', '.join(sorted({key.split('.')[0] for key in keys}))}"
+    return f"the sections are {', '.join(sorted({'guard', *(key.split('.')[0] for key in keys)}))}"
 
 
 def _origin(name: str, environment: Mapping[str, Any], flat: Mapping[str, Any]) -> str:

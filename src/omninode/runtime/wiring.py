@@ -37,7 +37,6 @@ from omninode.runtime.declarations import SourceEntry
 from omninode.runtime.settings import Settings
 from omninode.storage.database import Database
 from omninode.storage.spool import Spool
-from omninode.validation.policy import ValidationPolicy
 from omninode.validation.validator import InputValidator
 from omninode.workflow.agent import Agent, AgentCatalog
 from omninode.workflow.parts import Parts, PipelineLimits
@@ -120,7 +119,7 @@ class Wiring:
         agents = AgentCatalog.default(extra=[Agent(**entry.model_dump()) for entry in self.settings.agents])
         _check_casting(agents, router)
         parts = Parts(
-            validator=InputValidator(ValidationPolicy(known_agents=frozenset(agents)), clock=self.clock),
+            validator=InputValidator(self.settings.guard.policy(known_agents=agents), clock=self.clock),
             gatherer_for=gatherers.for_workspace,
             optimizer=optimizer,
             router=router,

@@ -121,7 +121,7 @@ async def test_a_declared_deployment_streams_when_it_is_told_to(clean_place: Pat
     ("text", "message"),
     [
         ("[database]\nprot = 1\n", r"unknown setting database\.prot; known in that section: .*database\.port"),
-        ("[databse]\nhost = 'x'\n", "unknown setting databse.host; the sections are cache, context, database"),
+        ("[databse]\nhost = 'x'\n", "unknown setting databse.host; the sections are .*cache, context, database, guard"),
         ("port = 1\n", "stands outside any section"),
         ("[database\n", "not valid TOML"),
         ('[[deployments]]\nname = "a"\n', r"deployments\.0\.base_url"),
