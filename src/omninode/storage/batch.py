@@ -8,7 +8,7 @@ in docs; the short of it: the gain is in sending fewer statements, and COPY is t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import itemgetter
@@ -23,14 +23,12 @@ from omninode.storage.session import Session, touched
 from omninode.storage.values import prepared_column
 
 __all__ = [
-    "BadRow",
     "Operation",
     "Plan",
     "RowData",
-    "first_bad_row",
     "ordered_rows",
     "plan_write",
-    "write_isolating",
+    "stored_rows",
     "write_rows",
 ]
 
@@ -71,6 +69,13 @@ class Plan:
     def values(self) -> tuple[Column, ...]:
         """The columns that are no keys."""
         return tuple(column for column in self.columns if column.name not in self.keys)
+
+    @property
+    def unique_keys(self) -> tuple[tuple[Column, ...], ...]:
+        """The unique keys of the table that the rows hold, but for those of arrays, which `unnest` takes apart."""
+        held = {column.name: column for column in self.columns if not column.is_array}
+        keys = [sorted(key) for key in self.table.unique_keys if key <= held.keys()]
+        return tuple(tuple(held[name] for name in key) for key in keys)
 
     def method(self, rows: int) -> str:
         """How this many rows are written: copy, unnest, any or stage."""
@@ -210,6 +215,23 @@ def _without_null(
     return values
 
 
+async def stored_rows(session: Session, plan: Plan, rows: Sequence[RowData]) -> dict[int, tuple[str, ...]]:
+    """Which of `rows` are in the table already: index to the unique key they share, by one statement a key."""
+    found: dict[int, tuple[str, ...]] = {}
+    for key in plan.unique_keys:
+        values = [_of_column(plan, column, rows, None) for column in key]
+        casts = ", ".join(f"${n}::{_sent_type(column)}[]" for n, column in enumerate(key, 1))
+        same = " AND ".join(f"t.{quoted(column.name)} = {_sent(column)}" for column in key)
+        with answered(f"looking for rows of {plan.table.name}"):
+            numbers = await session.driver.fetch(
+                f"SELECT v.number FROM unnest({casts}) WITH ORDINALITY AS v ({_names(key)}, number) "  # noqa: S608
+                f"WHERE EXISTS (SELECT FROM {plan.table.quoted} AS t WHERE {same})",
+                *values,
+            )
+        found.update({row["number"] - 1: tuple(column.name for column in key) for row in numbers})
+    return found
+
+
 async def write_rows(
     session: Session, plan: Plan, rows: Sequence[RowData], *, numbers: Sequence[int] | None = None
 ) -> int:
@@ -322,63 +344,3 @@ def _merge(plan: Plan, source: str) -> str:
     target = ", ".join(quoted(key) for key in plan.keys)
     sets = ", ".join(f"{quoted(column.name)} = EXCLUDED.{quoted(column.name)}" for column in plan.values)
     return f"{insert} ON CONFLICT ({target}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadRow:
-    """A row the database will not take, and why."""
-
-    index: int
-    error: str
-    sqlstate: str | None
-
-
-async def write_isolating(
-    session: Session, plan: Plan, rows: Sequence[RowData], *, first: int = 0
-) -> tuple[int, list[BadRow]]:
-    """Write what can be written: rows touched, and the bad rows (counted from `first`), found by halving.
-
-    Inside the caller's transaction; each try is a savepoint, so good rows stay.
-    """
-    try:
-        async with session.transaction():
-            return await write_rows(session, plan, rows, numbers=range(first, first + len(rows))), []
-    except BatchDataError as error:
-        if len(rows) == 1:
-            return 0, [BadRow(index=first, error=error.message, sqlstate=getattr(error.__cause__, "sqlstate", None))]
-    written, bad = 0, []
-    for start, part in _halves(rows):
-        count, found = await write_isolating(session, plan, part, first=first + start)
-        written += count
-        bad += found
-    return written, bad
-
-
-def _halves(rows: Sequence[RowData]) -> Iterator[tuple[int, Sequence[RowData]]]:
-    middle = len(rows) // 2
-    yield 0, rows[:middle]
-    yield middle, rows[middle:]
-
-
-async def first_bad_row(session: Session, plan: Plan, rows: Sequence[RowData]) -> int | None:
-    """The index of the first row that cannot be written after those before it, None when all can; changes nothing."""
-    async with session.rolled_back():
-        if await _fits(session, plan, rows):
-            return None
-        low, high = 0, len(rows)  # rows before `low` are written; one of [low, high) is bad
-        while high - low > 1:
-            middle = (low + high) // 2
-            if await _fits(session, plan, rows[low:middle]):
-                low = middle
-            else:
-                high = middle
-        return low
-
-
-async def _fits(session: Session, plan: Plan, rows: Sequence[RowData]) -> bool:
-    try:
-        async with session.transaction():
-            await write_rows(session, plan, rows)
-    except BatchDataError:
-        return False
-    return True

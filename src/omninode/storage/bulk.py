@@ -16,20 +16,12 @@ from typing import Literal
 from omninode.core.clock import Clock
 from omninode.core.errors import BatchDataError, DatabaseError, OmniNodeError
 from omninode.core.ids import uuid7
-from omninode.storage.batch import (
-    Operation,
-    Plan,
-    RowData,
-    first_bad_row,
-    ordered_rows,
-    plan_write,
-    write_isolating,
-    write_rows,
-)
+from omninode.storage.batch import Operation, Plan, RowData, ordered_rows, plan_write, write_rows
 from omninode.storage.catalog import Catalog
 from omninode.storage.database import Database
 from omninode.storage.dead_letters import bury, storable
 from omninode.storage.failures import REPEATABLE
+from omninode.storage.isolation import first_bad_row, write_isolating
 from omninode.storage.lanes import Lane
 from omninode.storage.session import Session
 from omninode.validation.secrets import redact

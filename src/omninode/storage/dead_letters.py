@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import orjson
 
 from omninode.core.ids import uuid7
-from omninode.storage.batch import BadRow, Operation, RowData
+from omninode.storage.batch import Operation, RowData
+from omninode.storage.codecs import wire_jsonb
+from omninode.storage.isolation import BadRow
 from omninode.validation.secrets import redact
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ __all__ = ["bury", "storable"]
 
 # jsonb takes strings of up to 256 MiB; a dead letter is to be read, not to be a second store.
 _LARGEST_KEPT, _KEPT = 10_000_000, 10_000
+# Bytes of JSON in one statement; a larger row goes alone.
+_BURIED_AT_ONCE = 8_000_000
 
 
 async def bury(
@@ -35,11 +40,24 @@ async def bury(
     operation: Operation,
     now: datetime,
 ) -> None:
-    """Store each bad row of `rows` (indexed from 0) inside the caller's transaction."""
+    """Store each bad row of `rows` (indexed from 0) inside the caller's transaction, many by one statement."""
+    size = 0
+    held: list[tuple[UUID, str | None, str, bytes]] = []
     for entry in bad:
-        row = orjson.loads(orjson.dumps(storable(dict(rows[entry.index])), default=str))
-        error = redact(str(storable(entry.error)))
-        await session.execute("batch.bury", uuid7(), now, table, str(operation), entry.sqlstate, error, row)
+        row = wire_jsonb(orjson.loads(orjson.dumps(storable(dict(rows[entry.index])), default=str)))
+        error = str(redact(str(storable(entry.error))))
+        if size + len(row) > _BURIED_AT_ONCE:
+            await _store(session, held, now, table, str(operation))
+            size, held = 0, []
+        held.append((uuid7(), entry.sqlstate, error, row))
+        size += len(row) + len(error)
+    await _store(session, held, now, table, str(operation))
+
+
+async def _store(session: Session, held: Sequence[tuple[object, ...]], *told: object) -> None:
+    if held:
+        identifiers, states, errors, rows = zip(*held, strict=True)
+        await session.execute("batch.bury", identifiers, *told, states, errors, rows)
 
 
 def storable(value: object) -> object:

@@ -17,9 +17,10 @@ import orjson
 
 from omninode.core.clock import Clock
 from omninode.core.errors import BatchDataError, DatabaseError, OmniNodeError
-from omninode.storage.batch import BadRow, Operation, Plan, plan_write, write_isolating
+from omninode.storage.batch import Operation, Plan, plan_write
 from omninode.storage.catalog import Catalog
 from omninode.storage.dead_letters import bury
+from omninode.storage.isolation import BadRow, write_isolating
 from omninode.storage.lanes import Lane
 from omninode.storage.rollup import Rollups
 from omninode.storage.segment import Record, parse_label

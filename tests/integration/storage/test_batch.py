@@ -17,11 +17,16 @@ from omninode.core import current
 from omninode.core.errors import BatchDataError
 from omninode.core.ids import uuid7
 from omninode.runtime.settings import Settings
+from omninode.storage.batch import Operation, plan_write
+from omninode.storage.catalog import Catalog
 from omninode.storage.database import Database
+from omninode.storage.dead_letters import bury
+from omninode.storage.isolation import write_isolating
 from omninode.storage.optimizer import PerformanceOptimizer
 
 pytestmark = pytest.mark.integration
 
+NOW = datetime.now(UTC)
 _TABLE = """
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 CREATE DOMAIN positive AS integer CHECK (value > 0);
@@ -312,6 +317,49 @@ async def test_isolated_bad_rows_go_to_dead_letters(tables: Database) -> None:
         {"table_name": "things", "sqlstate": None, "n": "7"},
         {"table_name": "things", "sqlstate": "23505", "n": "23"},
     ]
+
+
+async def test_rows_that_are_stored_already_are_found_by_a_handful_of_statements(tables: Database) -> None:
+    data = [thing(n=number) for number in range(5000)]
+    optimizer = PerformanceOptimizer(tables)
+    await optimizer.batch_write_with_pooling(data, "INSERT", "things")
+    added = thing(n=-1)
+    statements: list[str] = []
+    async with tables.transaction() as session:
+        session.driver.add_query_logger(lambda query: statements.append(query.query))
+        plan = plan_write(await Catalog().table(session, "things"), Operation.INSERT, data)
+        # A doubled row of our own too: the first of the two is written.
+        written, bad = await write_isolating(session, plan, [*data, added, dict(added)])
+        await bury(session, bad, [*data, added, added], table="things", operation=Operation.INSERT, now=NOW)
+    assert written == 1
+    assert [entry.index for entry in bad] == [*range(5000), 5001]
+    assert {entry.sqlstate for entry in bad} == {"23505"}
+    assert len(await rows_of(tables, "SELECT FROM things")) == 5001
+    letters = await rows_of(tables, "SELECT row->>'n' AS n, error FROM dead_letters ORDER BY id")
+    assert [letter["n"] for letter in letters] == [*map(str, range(5000)), "-1"]
+    assert "key (id) already exists" in letters[0]["error"]
+    assert len(statements) < 25, statements
+
+
+async def test_a_row_is_written_when_the_one_before_it_with_its_key_is_not(tables: Database) -> None:
+    async with tables.acquire() as session:
+        await session.driver.execute("ALTER TABLE things ADD UNIQUE (name)")
+    optimizer = PerformanceOptimizer(tables)
+    await optimizer.batch_write_with_pooling([thing(name="taken")], "INSERT", "things")
+    twice = thing(name="taken", count=1)
+    rows = [
+        thing(name="a", count=1),
+        twice,
+        {**twice, "name": "free"},
+        thing(name="b", count=-1),
+        thing(name="b", count=1),
+    ]
+    result = await optimizer.batch_write_with_pooling(rows, "INSERT", "things", isolate=True)
+    assert (result.rows, result.failed) == (3, 2)
+    found = await rows_of(tables, "SELECT name FROM things ORDER BY name")
+    assert [row["name"] for row in found] == ["a", "b", "free", "taken"]
+    letters = await rows_of(tables, "SELECT sqlstate, row->>'name' AS name FROM dead_letters ORDER BY id")
+    assert letters == [{"sqlstate": "23505", "name": "taken"}, {"sqlstate": "23514", "name": "b"}]
 
 
 async def test_isolated_call_that_wrote_nothing_raises(tables: Database) -> None:
