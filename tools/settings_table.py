@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry
+from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry, SpoolEntry, SpoolTableEntry
 from omninode.runtime.settings import Settings
 from omninode.validation.declared import GuardEntry, GuardOverrideEntry
 
@@ -22,6 +22,8 @@ LISTS: dict[str, type[BaseModel]] = {
     "sources": SourceEntry,
     "guard": GuardEntry,
     "guard_override": GuardOverrideEntry,
+    "spool": SpoolEntry,
+    "spool_tables": SpoolTableEntry,
 }
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -82,7 +84,7 @@ def _default(info: FieldInfo) -> str:
         return ", ".join(f"`{entry}`" for entry in sorted(value)) or "unset"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return "unset" if value in (None, ()) else f"`{value}`"
+    return "unset" if value in (None, (), {}) else f"`{value}`"
 
 
 def _range(info: FieldInfo) -> str:
@@ -109,6 +111,7 @@ def _kind(annotation: object) -> str:
         "Path": "a directory",
         "SecretStr": "a secret",
         "HttpUrl": "a URL",
+        "Mapping": "tables",
     }
     text = str(annotation)
     return next((said for name, said in names.items() if name in text), "list of text" if "tuple" in text else "text")

@@ -80,7 +80,8 @@ def configuration_used(settings: Settings, *, target: str) -> Audited:
     declared = {
         name: [entry.name for entry in getattr(settings, name)] for name in ("deployments", "agents", "sources")
     }
-    return Audited(action="configuration.used", target=target, detail={"settings": given, **declared})
+    spool = settings.spool.model_dump(mode="json", exclude_defaults=True)
+    return Audited(action="configuration.used", target=target, detail={"settings": given, **declared, "spool": spool})
 
 
 async def record(action: str, *, target: str, detail: Iterable[tuple[str, object]] = ()) -> None:
@@ -90,7 +91,7 @@ async def record(action: str, *, target: str, detail: Iterable[tuple[str, object
     when it cannot be kept.
     """
     settings = load_settings()
-    spool = Spool(spool_directory(settings, data_directory(settings)))
+    spool = Spool(spool_directory(settings, data_directory(settings)), config=settings.spool.config())
     try:
         await spool.put_ledger(_TABLE, audit_row(Audited(action=action, target=target, detail=dict(detail))))
     finally:

@@ -179,7 +179,7 @@ async def opened_database(*, should_migrate: bool = True) -> AsyncIterator[tuple
         await link.connect(should_migrate=should_migrate)
         if should_migrate:
             # First what dead processes left: who asks for their runs must find them.
-            flusher = SpoolFlusher(Spool(link.spool_directory), link.database)
+            flusher = SpoolFlusher(Spool(link.spool_directory, config=settings.spool.config()), link.database)
             await flusher.adopt(Deadline.after(_ADOPT_S))
             await RunLeases(directory / "running").mark_lost(link.database)
         yield link.database, link.description

@@ -146,7 +146,7 @@ class Runtime:
             TelemetryRoad(
                 self.settings,
                 directory,
-                spool=Spool(self.link.spool_directory, sink=self.sink),
+                spool=Spool(self.link.spool_directory, config=self.settings.spool.config(), sink=self.sink),
                 bus=self.bus,
                 database=self.link.database,
                 clock=self.clock,

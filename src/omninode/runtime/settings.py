@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from omninode.core.errors import ConfigurationError
 from omninode.providers.errors import plain_url
-from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry
+from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry, SpoolEntry
 from omninode.storage.kept import KEPT_DAYS
 from omninode.validation.declared import GuardEntry
 
@@ -29,7 +29,7 @@ CONFIG_FILE = "omninode.toml"
 # none set we ship better ones: see `routing.deployment.RouterSettings`.
 _BREAKER = frozenset({"breaker_failure_threshold", "breaker_timeout_s", "breaker_success_threshold"})
 _RETRY = frozenset({"retry_max_retries", "retry_base_delay_s", "retry_max_delay_s", "retry_backoff_multiplier"})
-_DECLARED = ("deployments", "agents", "sources", "guard")
+_DECLARED = ("deployments", "agents", "sources", "guard", "spool")
 _SHIPPED = "(shipped policy)"
 
 
@@ -236,6 +236,7 @@ class Settings(BaseModel):
     agents: tuple[AgentEntry, ...] = ()
     sources: tuple[SourceEntry, ...] = ()
     guard: GuardEntry = GuardEntry()
+    spool: SpoolEntry = SpoolEntry()
 
     def origin(self, name: str) -> str:
         """`default`, `environment NAME` or the path of the file, for the field `name`."""
@@ -309,7 +310,7 @@ def _environment() -> dict[str, str]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The file's tables that declare things (deployments, agents, sources, guard), and its single values by field name."""
+    """What the file declares (deployments, agents, sources, guard, spool), and its single values by field name."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -344,7 +345,7 @@ def _known(section: str, keys: Iterable[str]) -> str:
     inside = sorted(key for key in keys if key.startswith(f"{section}."))
     if inside:
         return f"known in that section: {', '.join(inside)}"
-    return f"the sections are {', '.join(sorted({'guard', *(key.split('.')[0] for key in keys)}))}"
+    return f"the sections are {', '.join(sorted({'guard', 'spool', *(key.split('.')[0] for key in keys)}))}"
 
 
 def _origin(name: str, environment: Mapping[str, Any], flat: Mapping[str, Any]) -> str:

@@ -156,3 +156,17 @@ async def test_bodies_of_calls_are_stored_only_when_asked_for_and_without_secret
     logs = "".join(path.read_text() for path in (tmp_path / "data").rglob("*.jsonl"))
     assert "CallFinished" in logs
     assert f"mark {is_asked_for}" not in logs
+
+
+async def test_spool_settings_bound_what_waits_and_say_what_goes(settings_with) -> None:
+    settings = settings_with(
+        spool={"disk_mib": 1, "memory_rows": 10, "tables": {"votes": {"when_full": "drop_oldest"}}}
+    )
+    async with Runtime(settings, simulate=SimulatedModels(latency_scale=0)) as node:
+        # Nothing is awaited, so nothing is written to the database meanwhile.
+        taken = [node.road.spool.put("votes", {"id": number, "note": "x" * 1000}) for number in range(2000)]
+        statistics = node.road.spool.statistics()
+    assert all(taken)
+    assert statistics.disk_bytes <= 1024**2
+    assert 2000 - 1024 < statistics.dropped["votes"] < 1500
+    assert statistics.memory_rows <= 3 * 10  # of as many kinds: the ledger, telemetry and votes

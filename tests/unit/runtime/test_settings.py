@@ -12,6 +12,7 @@ from omninode.routing.deployment import RouterSettings
 from omninode.runtime.models import find_deployments
 from omninode.runtime.settings import Settings, load_settings
 from omninode.runtime.wiring import breaker_config, retry_config
+from omninode.storage.policies import Durability, SpoolConfig, TablePolicy, WhenFull
 
 pytestmark = pytest.mark.unit
 
@@ -121,7 +122,10 @@ async def test_a_declared_deployment_streams_when_it_is_told_to(clean_place: Pat
     ("text", "message"),
     [
         ("[database]\nprot = 1\n", r"unknown setting database\.prot; known in that section: .*database\.port"),
-        ("[databse]\nhost = 'x'\n", "unknown setting databse.host; the sections are .*cache, context, database, guard"),
+        (
+            "[databse]\nhost = 'x'\n",
+            "unknown setting databse.host; the sections are .*cache, context, database, guard, .*, spool",
+        ),
         ("port = 1\n", "stands outside any section"),
         ("[database\n", "not valid TOML"),
         ('[[deployments]]\nname = "a"\n', r"deployments\.0\.base_url"),
@@ -163,3 +167,55 @@ def test_one_setting_of_a_group_brings_the_documents_defaults_for_the_rest(monke
     assert (breaker.failure_threshold, breaker.timeout_seconds, breaker.success_threshold) == (5, 7.0, 2)
     assert breaker.detector is None
     assert (retry.max_retries, retry.base_delay, retry.max_delay) == (3, 0.5, 10.0)
+
+
+def test_the_spool_of_the_file_is_what_the_spool_takes(clean_place: Path) -> None:
+    write(
+        clean_place,
+        """
+        [spool]
+        memory_rows = 500
+        memory_mib = 2
+        disk_mib = 16
+        max_age_days = 0.5
+
+        [spool.tables.error_events]
+        when_full = "drop_oldest"
+
+        [spool.tables.performance_metrics]
+        sample = 100
+
+        [spool.tables.runs]
+        when_full = "drop_new"
+        """,
+    )
+    config = load_settings().spool.config()
+    assert (config.memory_rows, config.memory_bytes, config.disk_bytes) == (500, 2 * 1024**2, 16 * 1024**2)
+    assert (config.segment_bytes, config.max_age_s) == (2 * 1024**2, 43_200)
+    assert config.policy("error_events") == TablePolicy(when_full=WhenFull.DROP_OLDEST)
+    assert config.policy("performance_metrics") == TablePolicy(when_full=WhenFull.SAMPLE, sample=100)
+    assert config.policy("runs") == TablePolicy(durability=Durability.LEDGER, when_full=WhenFull.DROP_NEW)
+    assert config.policy("votes") == TablePolicy()
+
+
+def test_without_a_word_the_spool_is_the_shipped_one() -> None:
+    assert load_settings().spool.config() == SpoolConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("disk_mib = 0", "spool.disk_mib: Input should be greater than or equal to 1"),
+        ("disc_mib = 5", "spool.disc_mib: Extra inputs"),
+        ('tables.votes.when_full = "wait"', "spool.tables.votes.when_full: Input should be 'block'"),
+        ('tables.vote.when_full = "block"', "no rows of 'vote' wait in the spool; the tables are agent_performance"),
+        ('tables.runs.when_full = "sample"', "tables.runs: a ledger keeps what it took"),
+        ("tables.votes.sample = 0", "spool.tables.votes.sample"),
+    ],
+)
+def test_a_bad_spool_is_refused_by_its_key(clean_place: Path, text: str, message: str) -> None:
+    write(clean_place, f"[spool]\n{text}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert message in str(caught.value)
+    assert "omninode.toml" in str(caught.value)
