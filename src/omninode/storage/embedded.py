@@ -27,6 +27,7 @@ import asyncpg
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.errors import ConfigurationError, DatabaseUnavailableError, OmniNodeError
+from omninode.storage.catalog import quoted
 from omninode.storage.cluster import SUPERUSER, Cluster, placed
 from omninode.storage.config import ConnectionConfig
 from omninode.storage.install import find_install
@@ -314,6 +315,6 @@ async def ensure_database(config: ConnectionConfig, *, is_patient: bool = False)
         raise DatabaseUnavailableError("the embedded database started but takes no connection") from None
     try:
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", config.database):
-            await connection.execute(f'CREATE DATABASE "{config.database}"')
+            await connection.execute(f"CREATE DATABASE {quoted(config.database)}")
     finally:
         connection.terminate()
