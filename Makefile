@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format docs bench mutate fuzz lock clean
+.PHONY: demo test check format docs bench mutate fuzz sbom lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/omninode run "Find where retries and circuit breakers are configured, explain how they work together, and suggest tests for the edge cases" --workspace . --simulate
@@ -33,6 +33,9 @@ bench: $(VENV)/.installed
 
 mutate: $(VENV)/.installed-dev
 	$(BIN)/python tools/mutate.py
+
+sbom: $(VENV)/.installed
+	$(BIN)/python tools/sbom.py > sbom.cdx.json
 
 # Two minutes for each reader of what others send; needs `pip install atheris` in $(VENV).
 fuzz: $(VENV)/.installed-dev
