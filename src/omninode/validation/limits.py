@@ -11,7 +11,7 @@ from typing import cast
 
 from omninode.core.errors import InvalidArgumentError
 
-__all__ = ["Limits", "is_deeper", "nested_size", "not_text", "size_bytes"]
+__all__ = ["Limits", "estimate_tokens", "excess", "is_deeper", "nested_size", "not_text", "size_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,22 +20,28 @@ class Limits:
 
     Attributes:
         max_prompt_bytes: the prompt, in UTF-8.
+        max_prompt_tokens: the same, as `estimate_tokens` counts.
         max_item_bytes: one context item.
+        max_item_tokens: the same, as `estimate_tokens` counts.
         max_tasks_bytes: a task list that arrives as JSON text.
         max_tasks: tasks in one list.
         max_task_bytes: the description of one task.
         max_depends_on: dependencies of one task.
+        max_fan_out: tasks that depend on the same one.
         max_chain: tasks in the longest chain of dependencies.
         max_json_depth: brackets open at once.
         max_keys: keys in all objects of a task list together.
     """
 
     max_prompt_bytes: int = 100_000
+    max_prompt_tokens: int = 40_000
     max_item_bytes: int = 1_000_000
+    max_item_tokens: int = 400_000
     max_tasks_bytes: int = 10_000_000
     max_tasks: int = 1_000
     max_task_bytes: int = 8_000
     max_depends_on: int = 64
+    max_fan_out: int = 500
     max_chain: int = 1_000
     max_json_depth: int = 32
     max_keys: int = 20_000
@@ -50,11 +56,40 @@ class Limits:
 # orjson and pydantic recurse in C; both are safe far beyond this, but a user's policy may ask for anything.
 _NOT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'"[]{}')
 _OPENING = frozenset(b"[{")
+_CONTINUING = bytes(range(0x80, 0xC0))
+_PLAIN = bytes(byte for byte in range(0x80) if chr(byte).isalnum() or chr(byte).isspace())
+_HIGH = bytes(range(0x80, 0x100))
 
 
 def size_bytes(text: str) -> int:
     """The length of `text` in UTF-8; a lone surrogate counts as it would if it could be encoded."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def estimate_tokens(text: str | bytes | bytearray) -> int:
+    """About how many tokens a model counts in `text`: four letters or spaces one, two signs one, any other character one.
+
+    A tokenizer would be exact for one model and slow; this is two passes and errs upwards on ordinary text.
+    """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
+    characters = len(data.translate(None, _CONTINUING))
+    ascii_only = data.translate(None, _HIGH)
+    signs = len(ascii_only.translate(None, _PLAIN))
+    return characters - len(ascii_only) + (signs + 1) // 2 + (len(ascii_only) - signs + 3) // 4
+
+
+def excess(text: str | bytes | bytearray, *, limits: Limits, is_item: bool) -> tuple[str, str] | None:
+    """The code and, in words, by how much `text` is beyond the limit of a prompt or an item; None when it is not."""
+    family, name = ("CONTEXT", "item") if is_item else ("PROMPT", "prompt")
+    size = size_bytes(text) if isinstance(text, str) else len(text)
+    most: int = getattr(limits, f"max_{name}_bytes")
+    if size > most:
+        return f"{family}.TOO_LARGE", f"{size:,} bytes; the limit is {most:,} (max_{name}_bytes)"
+    most = getattr(limits, f"max_{name}_tokens")
+    # No character is more than one token, so most texts need not be counted.
+    if len(text) > most and (count := estimate_tokens(text)) > most:
+        return f"{family}.TOO_MANY_TOKENS", f"about {count:,} tokens; the limit is {most:,} (max_{name}_tokens)"
+    return None
 
 
 def not_text(text: str) -> tuple[str, int] | None:

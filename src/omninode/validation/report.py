@@ -6,12 +6,14 @@ A finding points into the text as it was handed in: `path` names the value (`pro
 The codes are stable; a caller may switch on them.
 
     PROMPT.TYPE  PROMPT.EMPTY  PROMPT.TOO_LARGE       the prompt cannot be used as it is
+    PROMPT.TOO_MANY_TOKENS
     TEXT.NOT_UTF8  TEXT.NUL  TEXT.SURROGATE           a value is not text
     UNICODE.TAG  UNICODE.BIDI  UNICODE.INVISIBLE      characters nobody sees were removed
     UNICODE.CONTROL  UNICODE.VARIATION
     TASKS.TYPE  TASKS.NOT_JSON  TASKS.EMPTY           the list of tasks as a whole
     TASKS.TOO_LARGE  TASKS.TOO_MANY  TASKS.TOO_DEEP
     TASKS.TOO_MANY_KEYS  TASKS.CHAIN_TOO_LONG
+    TASKS.FAN_OUT_TOO_WIDE
     TASK.INVALID  TASK.DUPLICATE_ID                   one task
     TASK.UNKNOWN_DEPENDENCY  TASK.SELF_DEPENDENCY
     TASK.CYCLE  TASK.UNKNOWN_AGENT
@@ -23,6 +25,7 @@ The codes are stable; a caller may switch on them.
     INJECTION.DIRECT                                  the prompt or a task tries to overrule its instructions
     INJECTION.INDIRECT                                a context item does
     CONTEXT.TYPE  CONTEXT.TOO_LARGE                   a context item that cannot be used
+    CONTEXT.TOO_MANY_TOKENS
     DETECTOR.FAILED  DETECTOR.LATE                    a detector failed on a value, or had no time for it
     INPUT.NOT_JSON  INPUT.INVALID                     a line of a file of inputs (`omninode guard`)
     INPUT.TOO_LARGE  INPUT.TOO_DEEP

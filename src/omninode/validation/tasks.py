@@ -7,6 +7,7 @@ graph. A list with a problem that cannot be run is refused as a whole; the findi
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, cast
@@ -216,6 +217,7 @@ def _graph_findings(
     if known_agents is not None:
         yield from _agent_findings(tasks, sorted(known_agents))
     yield from _dependency_findings(tasks, first)
+    yield from _fan_out_findings(tasks, limits)
     yield from _order_findings(tasks, limits)
 
 
@@ -248,6 +250,18 @@ def _dependency_findings(tasks: Sequence[TaskModel], ids: dict[str, int]) -> Ite
                     path=path,
                     remedy=_nearest(name, list(ids)),
                 )
+
+
+def _fan_out_findings(tasks: Sequence[TaskModel], limits: Limits) -> Iterator[Finding]:
+    waiting = Counter(name for task in tasks for name in set(task.depends_on))
+    for index, task in enumerate(tasks):
+        if waiting[task.id] > limits.max_fan_out:
+            yield _refused(
+                "TASKS.FAN_OUT_TOO_WIDE",
+                f"{waiting[task.id]:,} tasks depend on task '{task.id}'; the limit is {limits.max_fan_out:,}",
+                path=f"tasks[{index}]",
+                remedy="put a task that joins results between them, or raise max_fan_out",
+            )
 
 
 def _order_findings(tasks: Sequence[TaskModel], limits: Limits) -> Iterator[Finding]:

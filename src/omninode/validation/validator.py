@@ -13,7 +13,7 @@ from types import MappingProxyType
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline
 from omninode.validation.items import item_parts, listed, weight
-from omninode.validation.limits import not_text, size_bytes
+from omninode.validation.limits import excess, not_text
 from omninode.validation.placeholders import Placeholders
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, ValidationReport, excerpt, strength, strongest
@@ -128,15 +128,11 @@ class _Work:
     def checked(self, text: str | bytes, *, path: str, trust: Trust) -> Screened:
         """One text of `trust`, within its limit, through the detectors."""
         may_refuse = trust.may_instruct
-        code, most, name = (
-            ("PROMPT.TOO_LARGE", self._policy.max_prompt_bytes, "max_prompt_bytes")
-            if may_refuse
-            else ("CONTEXT.TOO_LARGE", self._policy.max_item_bytes, "max_item_bytes")
-        )
         action = Action.BLOCK if may_refuse else Action.DROP
-        if (size := weight(text)) > most:
-            message = f"{path} is {size:,} bytes; the limit is {most:,} ({name})"
-            return Screened(text="", findings=(_finding(code, path, message, "cut it into pieces", action=action),))
+        over = excess(text, limits=self._policy, is_item=not may_refuse)
+        if over is not None:
+            found = _finding(over[0], path, f"{path} is {over[1]}", "cut it into pieces", action=action)
+            return Screened(text="", findings=(found,))
         try:
             given = text if isinstance(text, str) else text.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -145,18 +141,12 @@ class _Work:
         return self._screen(given, path=path, trust=trust, may_refuse=may_refuse)
 
     def read_prompt(self, prompt: object) -> None:
-        size = weight(prompt)
         if not isinstance(prompt, str | bytes | bytearray):
             self._refuse(
                 "PROMPT.TYPE", f"the prompt is of type {type(prompt).__name__}, not text", "pass a str or bytes"
             )
-        elif size > self._policy.max_prompt_bytes:
-            limit = f"the limit is {self._policy.max_prompt_bytes:,} (max_prompt_bytes)"
-            self._refuse(
-                "PROMPT.TOO_LARGE",
-                f"the prompt is {size:,} bytes; {limit}",
-                "shorten it, or put the material into the workspace",
-            )
+        elif (over := excess(prompt, limits=self._policy, is_item=False)) is not None:
+            self._refuse(over[0], f"the prompt is {over[1]}", "shorten it, or put the material into the workspace")
         elif (text := self._decoded(prompt)) is not None:
             screened = self._screen(text, path="prompt", trust=Trust.USER)
             self._findings += screened.findings
@@ -174,9 +164,8 @@ class _Work:
         path = f"context[{name}]"
         if not isinstance(content, str):
             self._drop(name, "CONTEXT.TYPE", f"{path} is of type {type(content).__name__}, not text", "pass text")
-        elif (size := size_bytes(content)) > self._policy.max_item_bytes:
-            limit = f"the limit is {self._policy.max_item_bytes:,} (max_item_bytes)"
-            self._drop(name, "CONTEXT.TOO_LARGE", f"{path} is {size:,} bytes; {limit}", "cut it into pieces")
+        elif (over := excess(content, limits=self._policy, is_item=True)) is not None:
+            self._drop(name, over[0], f"{path} is {over[1]}", "cut it into pieces")
         else:
             # Unless the policy says so, context is no reason to refuse the run, however trusted its source.
             screened = self._screen(content, path=path, trust=trust, may_refuse=False)

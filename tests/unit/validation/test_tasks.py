@@ -147,6 +147,21 @@ def test_chain_longer_than_the_limit_is_refused():
     assert parse_tasks(chain, limits=Limits(max_chain=30))[1] == ()
 
 
+def test_too_many_tasks_behind_one_are_refused():
+    tasks = [_task("root"), *(_task(f"t{n}", "root", "root") for n in range(5))]
+    (finding,) = parse_tasks(tasks, limits=Limits(max_fan_out=4))[1]
+    assert (finding.code, finding.path) == ("TASKS.FAN_OUT_TOO_WIDE", "tasks[0]")
+    assert "5 tasks depend on task 'root'; the limit is 4" in finding.message
+    assert parse_tasks(tasks, limits=Limits(max_fan_out=5))[1] == ()
+
+
+def test_hundred_thousand_tasks_are_refused_before_they_are_read():
+    chain = [_task("t0"), *(_task(f"t{n}", f"t{n - 1}") for n in range(1, 100_000))]
+    assert _codes(parse_tasks(chain)[1]) == ["TASKS.TOO_MANY"]
+    raised = Limits(max_tasks=100_000, max_keys=1_000_000)
+    assert _codes(parse_tasks(chain, limits=raised)[1]) == ["TASKS.CHAIN_TOO_LONG"]
+
+
 def test_hundred_thousand_nodes_need_no_recursion():
     size = 100_000
     chain = {str(node): [str(node - 1)] if node else [] for node in range(size)}

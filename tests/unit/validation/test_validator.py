@@ -10,7 +10,7 @@ import pytest
 
 from omninode.core.errors import InvalidArgumentError
 from omninode.validation import validator as validator_module
-from omninode.validation.limits import Limits
+from omninode.validation.limits import Limits, estimate_tokens
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Severity, strongest
 from omninode.validation.validator import InputValidator
@@ -72,6 +72,26 @@ async def test_size_is_counted_in_bytes_not_characters():
     policy = ValidationPolicy(max_prompt_bytes=10)
     assert (await InputValidator(policy).validate_and_sanitize("0123456789")).is_valid
     assert _codes(await InputValidator(policy).validate_and_sanitize("ääääää")) == ["PROMPT.TOO_LARGE"]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("", 0), ("word", 1), ("word word", 3), ("{}[]", 2), ("日本語", 3), ("é", 1), ("😀!", 2), ("\ud800", 1)],
+)
+def test_tokens_are_counted_by_kinds_of_characters(text, tokens):
+    assert estimate_tokens(text) == tokens
+    assert estimate_tokens(text.encode("utf-8", "surrogatepass")) == tokens
+
+
+async def test_tokens_are_limited_where_bytes_are_not():
+    policy = ValidationPolicy(max_prompt_tokens=10, max_item_tokens=10)
+    wide, narrow = "日" * 11, "word " * 8
+    report = await InputValidator(policy).validate_and_sanitize(narrow, context_items=[wide, narrow])
+    assert _codes(report) == ["CONTEXT.TOO_MANY_TOKENS"]
+    assert dict(report.sanitized_items) == {"1": narrow}
+    refused = await InputValidator(policy).validate_and_sanitize(wide.encode())
+    assert _codes(refused) == ["PROMPT.TOO_MANY_TOKENS"]
+    assert "about 11 tokens; the limit is 10" in refused.summary
 
 
 async def test_secret_in_prompt_is_replaced_and_reported_where_it_stood():
