@@ -39,7 +39,8 @@ class ContextItem:
     """One piece of context.
 
     `score` orders items inside one result; it is comparable only there. `tokens` is counted from the content when it
-    is left at 0. `path` is relative to the workspace, with `/`.
+    is left at 0. `is_flagged` says that validation found something in it and let it pass; nothing is learned from it.
+    `path` is relative to the workspace, with `/`.
     """
 
     id: str
@@ -54,6 +55,7 @@ class ContextItem:
     trust: Trust = "workspace"
     # Any: each source has facts of its own (lines, language, rank); readers treat them as JSON.
     metadata: Mapping[str, Any] = field(default_factory=_nothing)
+    is_flagged: bool = False
 
     def __post_init__(self) -> None:
         if not self.id:

@@ -223,18 +223,19 @@ class ContextOptimizer:
                 are told apart from sources which were not asked.
             agent_id: who did the task.
 
-        With `used_items` each source asked earns the reward if one of its items was used and 0 if not. Without, all
+        Nothing is learned from flagged items (`ContextItem.is_flagged`), nor about a source that gave no others. With `used_items` each source asked earns the reward if one of its items was used and 0 if not. Without, all
         asked (or those of `context_types`) share the outcome, which counts for less.
         """
         await self.load()
         earned = min(1.0, max(0.0, (1.0 if success else 0.0) if reward is None else reward))
         pending = self._pending.get(decision_id) if decision_id is not None else None
-        used = None if used_items is None else list(used_items)
+        given = list(used_items or ())
+        used = None if used_items is None else [item for item in given if not item.is_flagged]
         types = set(context_types)
         if pending is None:
             pending = self._assumed(prompt, types, used, task_type)
         outcome = Outcome(
-            rewards=rewards_of(pending, types=types, used=used, earned=earned),
+            rewards=rewards_of(pending, types=types, used=used, earned=earned, without=_only_flagged(given)),
             kind="outcome" if used is None else "cited",
             task_type=task_type,
             agent_id=agent_id,
@@ -351,3 +352,11 @@ def _as_cached(prediction: Prediction) -> Prediction:
 
 def _weight(kind: str | None) -> float:
     return 1.0 if kind == "cited" else _OUTCOME_WEIGHT
+
+
+def _only_flagged(items: Iterable[ContextItem]) -> set[str]:
+    """The sources of flagged items that gave no other: whoever wrote those may have written them to be used."""
+    sources: dict[bool, set[str]] = {True: set(), False: set()}
+    for item in items:
+        sources[item.is_flagged].update((item.source, *item.metadata.get("origins", ())))
+    return sources[True] - sources[False]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -36,17 +36,24 @@ class Outcome:
 
 
 def rewards_of(
-    pending: Pending, *, types: set[str], used: Sequence[ContextItem] | None, earned: float
+    pending: Pending,
+    *,
+    types: set[str],
+    used: Sequence[ContextItem] | None,
+    earned: float,
+    without: Collection[str] = (),
 ) -> dict[str, float]:
     """The reward of each source that was asked and answered.
 
     With `used` a source earns `earned` when one of its items was used and nothing otherwise; without, all (or those
-    of `types`) share it. A source that was down or late has shown nothing and gets no reward.
+    of `types`) share it. Sources in `without` get none. A source that was down or late has shown nothing and gets no reward.
     """
     asked = [
         choice
         for choice in pending.decision.choices
-        if choice.included and (choice.source not in pending.reports or pending.reports[choice.source].answered)
+        if choice.included
+        and choice.source not in without
+        and (choice.source not in pending.reports or pending.reports[choice.source].answered)
     ]
     if used is None:
         return {choice.source: earned for choice in asked if not types or choice.context_type in types}

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from omninode.core.errors import ConfigurationError
 from omninode.providers.errors import plain_url
 from omninode.runtime.declarations import AgentEntry, DeploymentEntry, SourceEntry, SpoolEntry
+from omninode.runtime.guard_settings import GuardSettings, setting
 from omninode.storage.kept import KEPT_DAYS
 from omninode.validation.declared import GuardEntry
 
@@ -33,14 +34,9 @@ _DECLARED = ("deployments", "agents", "sources", "guard", "spool")
 _SHIPPED = "(shipped policy)"
 
 
-def _setting(default: Any, env: str, toml: str, doc: str, **bounds: Any) -> Any:
-    """A field that is read from the variable `env` or from `section.key` of the file."""
-    return Field(default, validation_alias=env, description=doc, json_schema_extra={"env": env, "toml": toml}, **bounds)
-
-
 def _kept(table: str, *, least: float = 0) -> Any:
     """A field that says for how many days the rows of `table` are kept."""
-    return _setting(
+    return setting(
         float(KEPT_DAYS[table]),
         f"OMNINODE_KEEP_{table.upper()}_DAYS",
         f"retention.{table}",
@@ -59,56 +55,54 @@ class SettingLine:
     origin: str
 
 
-class Settings(BaseModel):
+class Settings(GuardSettings):
     """All settings with their values; `origin(name)` says where each came from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
-
-    postgres_host: str | None = _setting(
+    postgres_host: str | None = setting(
         None, "POSTGRES_HOST", "database.host", "Postgres server; unset: the embedded one"
     )
-    postgres_port: int = _setting(5432, "POSTGRES_PORT", "database.port", "its port", ge=1, le=65535)
-    postgres_user: str = _setting("postgres", "POSTGRES_USER", "database.user", "user name", min_length=1)
-    postgres_password: SecretStr | None = _setting(None, "POSTGRES_PASSWORD", "database.password", "password")
-    postgres_db: str = _setting("omninode", "POSTGRES_DB", "database.name", "database name", min_length=1)
-    postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = _setting(
+    postgres_port: int = setting(5432, "POSTGRES_PORT", "database.port", "its port", ge=1, le=65535)
+    postgres_user: str = setting("postgres", "POSTGRES_USER", "database.user", "user name", min_length=1)
+    postgres_password: SecretStr | None = setting(None, "POSTGRES_PASSWORD", "database.password", "password")
+    postgres_db: str = setting("omninode", "POSTGRES_DB", "database.name", "database name", min_length=1)
+    postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = setting(
         "prefer", "POSTGRES_SSLMODE", "database.sslmode", "TLS; verify-full: with a trusted certificate of that host"
     )
-    postgres_sslrootcert: str | None = _setting(
+    postgres_sslrootcert: str | None = setting(
         None,
         "POSTGRES_SSLROOTCERT",
         "database.sslrootcert",
         "PEM file of who is trusted; unset: whom the system trusts",
     )
-    connection_pool_size: int = _setting(
+    connection_pool_size: int = setting(
         10, "CONNECTION_POOL_SIZE", "database.pool_size", "connections at most", ge=2, le=500
     )
-    postgres_pool_mode: Literal["session", "transaction"] = _setting(
+    postgres_pool_mode: Literal["session", "transaction"] = setting(
         "session",
         "POSTGRES_POOL_MODE",
         "database.pool_mode",
         "transaction: a proxy between us and the server lends a connection for one transaction (PgBouncer)",
     )
-    batch_operation_size: int = _setting(
+    batch_operation_size: int = setting(
         100, "BATCH_OPERATION_SIZE", "database.batch_size", "rows of the first batch of a batch write", ge=1, le=10_000
     )
-    data_dir: Path | None = _setting(
+    data_dir: Path | None = setting(
         None, "OMNINODE_DATA_DIR", "database.data_dir", "where the embedded database, the spool and the logs live"
     )
 
-    performance_monitoring_enabled: bool = _setting(
+    performance_monitoring_enabled: bool = setting(
         True,
         "PERFORMANCE_MONITORING_ENABLED",
         "monitoring.enabled",
         "store measurements (performance_metrics, agent_performance), sample resources, raise alerts",
     )
-    store_payloads: bool = _setting(
+    store_payloads: bool = setting(
         False,
         "OMNINODE_STORE_PAYLOADS",
         "monitoring.store_payloads",
         "store what models are sent and what they answer (llm_payloads), with secrets redacted",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", "OMNINODE_LOG_LEVEL", "monitoring.log_level", "lowest level written to the log streams"
     )
 
@@ -127,7 +121,7 @@ class Settings(BaseModel):
     keep_rollup_minutes: float = _kept("rollup_minutes", least=2)
     keep_rollup_hours: float = _kept("rollup_hours")
 
-    breaker_failure_threshold: int = _setting(
+    breaker_failure_threshold: int = setting(
         5,
         "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
         "resilience.failure_threshold",
@@ -135,7 +129,7 @@ class Settings(BaseModel):
         ge=1,
         le=10_000,
     )
-    breaker_timeout_s: float = _setting(
+    breaker_timeout_s: float = setting(
         30.0,
         "CIRCUIT_BREAKER_TIMEOUT_SECONDS",
         "resilience.timeout_seconds",
@@ -143,7 +137,7 @@ class Settings(BaseModel):
         gt=0,
         le=86_400,
     )
-    breaker_success_threshold: int = _setting(
+    breaker_success_threshold: int = setting(
         2,
         "CIRCUIT_BREAKER_SUCCESS_THRESHOLD",
         "resilience.success_threshold",
@@ -151,10 +145,10 @@ class Settings(BaseModel):
         ge=1,
         le=10_000,
     )
-    retry_max_retries: int = _setting(
+    retry_max_retries: int = setting(
         3, "RETRY_MAX_RETRIES", "resilience.max_retries", "retries after the first attempt", ge=0, le=100
     )
-    retry_base_delay_s: float = _setting(
+    retry_base_delay_s: float = setting(
         0.1,
         "RETRY_BASE_DELAY",
         "resilience.base_delay",
@@ -162,10 +156,10 @@ class Settings(BaseModel):
         ge=0,
         le=3_600,
     )
-    retry_max_delay_s: float = _setting(
+    retry_max_delay_s: float = setting(
         10.0, "RETRY_MAX_DELAY", "resilience.max_delay", "longest wait before any retry, in seconds", ge=0, le=86_400
     )
-    retry_backoff_multiplier: float = _setting(
+    retry_backoff_multiplier: float = setting(
         2.0,
         "RETRY_BACKOFF_MULTIPLIER",
         "resilience.backoff_multiplier",
@@ -174,22 +168,22 @@ class Settings(BaseModel):
         le=100,
     )
 
-    openai_api_key: SecretStr | None = _setting(
+    openai_api_key: SecretStr | None = setting(
         None, "OPENAI_API_KEY", "models.openai_api_key", "key of an OpenAI endpoint"
     )
-    openai_base_url: str | None = _setting(
+    openai_base_url: str | None = setting(
         None, "OPENAI_BASE_URL", "models.openai_base_url", "address of an OpenAI-compatible endpoint, with its /v1"
     )
-    anthropic_api_key: SecretStr | None = _setting(
+    anthropic_api_key: SecretStr | None = setting(
         None, "ANTHROPIC_API_KEY", "models.anthropic_api_key", "key of the Anthropic API"
     )
-    ollama_url: str = _setting(
+    ollama_url: str = setting(
         "http://127.0.0.1:11434",
         "OMNINODE_OLLAMA_URL",
         "models.ollama_url",
         "a local Ollama, used when no model is named",
     )
-    cache_ttl_s: float = _setting(
+    cache_ttl_s: float = setting(
         3600.0,
         "OMNINODE_CACHE_TTL_SECONDS",
         "cache.ttl_seconds",
@@ -197,11 +191,11 @@ class Settings(BaseModel):
         ge=0,
         le=31_536_000,
     )
-    cache_max_entries: int = _setting(
+    cache_max_entries: int = setting(
         10_000, "OMNINODE_CACHE_MAX_ENTRIES", "cache.max_entries", "answers kept at most", ge=1, le=10_000_000
     )
 
-    gather_timeout_s: float = _setting(
+    gather_timeout_s: float = setting(
         15.0,
         "OMNINODE_GATHER_TIMEOUT_SECONDS",
         "context.timeout_seconds",
@@ -209,7 +203,7 @@ class Settings(BaseModel):
         gt=0,
         le=3_600,
     )
-    task_context_tokens: int = _setting(
+    task_context_tokens: int = setting(
         6_000,
         "OMNINODE_TASK_CONTEXT_TOKENS",
         "context.task_tokens",
@@ -217,18 +211,18 @@ class Settings(BaseModel):
         ge=0,
         le=2_000_000,
     )
-    quorum_timeout_s: float = _setting(
+    quorum_timeout_s: float = setting(
         60.0, "OMNINODE_QUORUM_TIMEOUT_SECONDS", "quorum.timeout_seconds", "seconds a voter is given", gt=0, le=3_600
     )
-    audit_key: SecretStr | None = _setting(
+    audit_key: SecretStr | None = setting(
         None, "OMNINODE_AUDIT_KEY", "audit.key", "seals checkpoints of the audit log", min_length=16
     )
-    server_host: str = _setting("127.0.0.1", "OMNINODE_HOST", "server.host", "where the dashboard listens")
-    server_port: int = _setting(8420, "OMNINODE_PORT", "server.port", "its port", ge=0, le=65535)
-    server_host_names: str = _setting(
+    server_host: str = setting("127.0.0.1", "OMNINODE_HOST", "server.host", "where the dashboard listens")
+    server_port: int = setting(8420, "OMNINODE_PORT", "server.port", "its port", ge=0, le=65535)
+    server_host_names: str = setting(
         "", "OMNINODE_HOST_NAMES", "server.host_names", "further names it is reached by, with commas between"
     )
-    server_key: SecretStr | None = _setting(
+    server_key: SecretStr | None = setting(
         None, "OMNINODE_SERVER_KEY", "server.key", "needed to listen beyond loopback"
     )
 

@@ -5,8 +5,8 @@ Nothing here waits or does I/O; `runtime` opens and closes what this page makes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omninode.context.cache import RetrievalCache
@@ -37,8 +37,12 @@ from omninode.runtime.declarations import SourceEntry
 from omninode.runtime.settings import Settings
 from omninode.storage.database import Database
 from omninode.storage.spool import Spool
+from omninode.validation.policy import ValidationPolicy
+from omninode.validation.report import Action
 from omninode.validation.validator import InputValidator
+from omninode.validation.vault import MemoryVault, Vault, read_vault_key
 from omninode.workflow.agent import Agent, AgentCatalog
+from omninode.workflow.guard import Marks
 from omninode.workflow.parts import Parts, PipelineLimits
 from omninode.workflow.pipeline import Pipeline
 
@@ -119,7 +123,7 @@ class Wiring:
         agents = AgentCatalog.default(extra=[Agent(**entry.model_dump()) for entry in self.settings.agents])
         _check_casting(agents, router)
         parts = Parts(
-            validator=InputValidator(self.settings.guard.policy(known_agents=agents), clock=self.clock),
+            validator=InputValidator(self._policy(agents), clock=self.clock),
             gatherer_for=gatherers.for_workspace,
             optimizer=optimizer,
             router=router,
@@ -135,6 +139,8 @@ class Wiring:
             sink=self.sink,
             clock=self.clock,
             is_simulated=is_simulated,
+            marks=Marks(mode=self.settings.spotlight),
+            open_vault=self._vaults(),
         )
         limits = PipelineLimits(
             gather_timeout_s=self.settings.gather_timeout_s,
@@ -142,6 +148,30 @@ class Wiring:
             task_context_tokens=self.settings.task_context_tokens,
         )
         return Pipeline(parts, limits)
+
+    def _policy(self, agents: Iterable[str]) -> ValidationPolicy:
+        """The policy that `[guard]` declares. With a vault, personal data is replaced unless it says otherwise."""
+        policy = self.settings.guard.policy(known_agents=agents)
+        if self.settings.vault and "personal_data" not in self.settings.guard.model_fields_set:
+            return replace(policy, personal_data=Action.REDACT)
+        return policy
+
+    def _vaults(self) -> Callable[[], Vault] | None:
+        """What makes a vault for each run; None when there are to be none. The first is made now, to say what lacks."""
+        if not self.settings.vault:
+            return None
+        if self.settings.vault_key is None:
+            raise ConfigurationError(
+                "the vault is on (OMNINODE_VAULT) and OMNINODE_VAULT_KEY is not set; make a key with "
+                "'openssl rand -base64 32'"
+            )
+        key = read_vault_key(self.settings.vault_key.get_secret_value())
+
+        def open_vault() -> Vault:
+            return MemoryVault(key, ttl_s=self.settings.vault_ttl_s, clock=self.clock)
+
+        open_vault().close()
+        return open_vault
 
     def gatherers(self, optimizer: ContextOptimizer) -> Gatherers:
         """Who gathers, by workspace."""

@@ -16,6 +16,7 @@ __all__ = ["Assignment", "Role", "assignment", "message_text"]
 Role = Literal["planner", "voter", "worker"]
 
 _ROLE = re.compile(r"^[ \t]*OMNINODE-ROLE:[ \t]*(planner|voter|worker)[ \t]*$", re.MULTILINE)
+_BOUNDARY = re.compile(r"\A\[data [a-z2-7]{12}\]\n|\n\[end [a-z2-7]{12}\]\Z")
 _INPUT = re.compile(r"^INPUT:[ \t]*$", re.MULTILINE)
 
 
@@ -44,8 +45,24 @@ def assignment(messages: Sequence[Mapping[str, Any]]) -> Assignment | None:
         except ValueError:
             continue
         if isinstance(data, dict):
-            return Assignment(role=cast("Role", role.group(1)), data=data)
+            return Assignment(role=cast("Role", role.group(1)), data=_unmarked(data))
     return None
+
+
+# Any: as in Assignment.
+def _unmarked(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`data` with the text of its context and results as it was before it was put between boundaries."""
+    plain = dict(data)
+    for name, key in (("context", "content"), ("results", "output")):
+        entries = data.get(name)
+        if isinstance(entries, list):
+            plain[name] = [
+                {**entry, key: _BOUNDARY.sub("", entry[key])}
+                if isinstance(entry, dict) and isinstance(entry.get(key), str)
+                else entry
+                for entry in entries
+            ]
+    return plain
 
 
 def message_text(message: Mapping[str, Any]) -> str:

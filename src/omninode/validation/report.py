@@ -133,8 +133,9 @@ class ValidationReport:
 
     `is_valid` is False only when the action is BLOCK. `sanitized_prompt` is empty when the prompt was refused before
     it was read (too large, not text). `sanitized_tasks` is None when no tasks were handed in. `sanitized_items` maps
-    the id of each context item that may be used to its cleaned text; `dropped_items` are the ids of the others.
-    `waived` counts the findings that allowed phrases took away.
+    the id of each context item that may be used to its cleaned text; `dropped_items` are the ids of the others;
+    `flagged_items` those that may be used and had a finding of injection (LLM01) all the same. `waived` counts the
+    findings that allowed phrases took away.
     """
 
     is_valid: bool
@@ -145,6 +146,7 @@ class ValidationReport:
     duration_ms: float = 0.0
     sanitized_items: Mapping[str, str] = field(default_factory=_no_items)
     dropped_items: tuple[str, ...] = ()
+    flagged_items: tuple[str, ...] = ()
     waived: int = 0
 
     @property

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline
 from omninode.validation.items import item_parts, listed, weight
-from omninode.validation.limits import excess, not_text
+from omninode.validation.limits import excess
 from omninode.validation.placeholders import Placeholders
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, ValidationReport, excerpt, strength, strongest
@@ -85,13 +85,11 @@ class InputValidator:
         return tuple(replace(each, path=path + each.path.removeprefix("tasks")) for each in found)
 
     def sanitized(self, text: str, *, placeholders: Placeholders) -> str:
-        """`text` cleaned and with its secrets replaced, and nothing else; empty when it is not text.
+        """`text` cleaned and with its secrets replaced, and nothing else; what is no text is shown as such.
 
         It is cut at the policy's `max_prompt_bytes`. For what is told of a prompt before it has been judged.
         """
-        text = text[: self._policy.max_prompt_bytes]
-        if not_text(text) is not None:
-            return ""
+        text = text[: self._policy.max_prompt_bytes].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
         return substituted(
             clean(text).derived, path="prompt", trust=Trust.USER, policy=self._policy, placeholders=placeholders
         ).text
@@ -114,6 +112,7 @@ class _Work:
         self._tasks: tuple[TaskModel, ...] | None = None
         self._items: dict[str, str] = {}
         self._dropped: list[str] = []
+        self._flagged: list[str] = []
         self._findings: list[Finding] = []
         self._waived = 0
 
@@ -174,6 +173,8 @@ class _Work:
                 self._dropped.append(name)
             else:
                 self._items[name] = screened.text
+                if any("LLM01" in finding.owasp for finding in screened.findings):
+                    self._flagged.append(name)
 
     def report(self, *, duration_ms: float) -> ValidationReport:
         action = strongest(finding.action for finding in self._findings)
@@ -187,6 +188,7 @@ class _Work:
             sanitized_items=MappingProxyType(self._items),
             dropped_items=tuple(self._dropped),
             waived=self._waived,
+            flagged_items=tuple(self._flagged),
         )
 
     def _decoded(self, prompt: str | bytes | bytearray) -> str | None:

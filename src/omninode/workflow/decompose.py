@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -17,6 +17,7 @@ from omninode.routing.router import Router
 from omninode.validation.report import Action
 from omninode.validation.tasks import parse_tasks
 from omninode.workflow.agent import AgentCatalog
+from omninode.workflow.guard import Marks, RunGuard
 from omninode.workflow.prompts import planner_request
 from omninode.workflow.task import Task
 
@@ -32,6 +33,8 @@ class Decomposer:
 
     router: Router
     agents: AgentCatalog
+    marks: Marks = field(default_factory=Marks)
+    guard: RunGuard | None = None
 
     async def decompose(
         self, prompt: str, *, context: Sequence[ContextItem], deficiencies: Sequence[str] = ()
@@ -39,10 +42,15 @@ class Decomposer:
         """The tasks for `prompt`; raises MalformedAnswerError when no answer could be read as tasks."""
         feedback = list(deficiencies)
         for _ in range(MAX_REPAIRS + 1):
-            request = planner_request(prompt, agents=self.agents.values(), context=context, deficiencies=feedback)
+            prepared = planner_request(
+                prompt, agents=self.agents.values(), context=context, deficiencies=feedback, marks=self.marks
+            )
             # A repeated question wants another answer than the one the cache holds, even in the same words.
-            completion = await self.router.complete(request, role="planner", use_cache=not feedback)
+            completion = await self.router.complete(prepared.request, role="planner", use_cache=not feedback)
             tasks, problems = read_breakdown(completion.text, self.agents)
+            if self.guard is not None:
+                await self.guard.checked(completion.text, prepared=prepared, path="plan", is_plan=True)
+                tasks = tuple(map(self.guard.cleaned_task, tasks))
             if not problems:
                 return tasks
             if completion.cache_key is not None:

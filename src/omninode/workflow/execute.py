@@ -17,6 +17,7 @@ from omninode.routing.completion import Completion
 from omninode.routing.router import Router
 from omninode.telemetry.errors import tell_error
 from omninode.workflow.agent import AgentCatalog
+from omninode.workflow.guard import Marks, RunGuard
 from omninode.workflow.prompts import worker_request
 from omninode.workflow.task import Task, TaskResult
 
@@ -35,6 +36,8 @@ class TaskRunner:
     optimizer: ContextOptimizer
     shares: Shares
     context_tokens: int
+    guard: RunGuard
+    marks: Marks
 
     async def run(self, task: Task, results: Mapping[str, TaskResult]) -> TaskResult:
         """How `task` ended; a failure is in the result, only cancellation is raised."""
@@ -51,7 +54,7 @@ class TaskRunner:
             )
             began = self.clock.monotonic()
             try:
-                completion, context = await self._work(task, results)
+                completion, output, context = await self._work(task, results)
             except OmniNodeError as error:
                 return TaskResult(
                     task=task,
@@ -63,9 +66,10 @@ class TaskRunner:
             return TaskResult(
                 task=task,
                 status="ok",
-                output=completion.text,
+                output=output,
                 duration_ms=(self.clock.monotonic() - began) * 1000,
                 context_ids=self._drawn_on(task, completion.text, context),
+                tainted_by=self.guard.taint([item.id for item in context], results),
                 usage=completion.usage,
                 cost=completion.cost,
             )
@@ -96,7 +100,10 @@ class TaskRunner:
                 context = {"task_type": result.task.task_type}
                 tell_error(self.sink, result.failure, where="workflow.execute", context=context)
 
-    async def _work(self, task: Task, results: Mapping[str, TaskResult]) -> tuple[Completion, Sequence[ContextItem]]:
+    async def _work(
+        self, task: Task, results: Mapping[str, TaskResult]
+    ) -> tuple[Completion, str, Sequence[ContextItem]]:
+        """The answer as it came, as it may be shown, and the context that was sent."""
         agent = self.agents.get(task.agent)
         if agent is None:
             raise DefectError(f"task {task.id!r} names agent {task.agent!r}, which validation should have refused")
@@ -104,11 +111,14 @@ class TaskRunner:
             task.description, self.shares, task_type=task.task_type, budget_tokens=self.context_tokens
         )
         context = share.items
-        request = worker_request(task, agent=agent, prompt=self.prompt, context=context, results=results)
-        completion = await self.router.complete(
-            request, role="worker", deployment=agent.deployment, agent_id=agent.name, task_id=task.id
+        prepared = worker_request(
+            task, agent=agent, prompt=self.prompt, context=context, results=results, marks=self.marks
         )
-        return completion, context
+        completion = await self.router.complete(
+            prepared.request, role="worker", deployment=agent.deployment, agent_id=agent.name, task_id=task.id
+        )
+        output = await self.guard.checked(completion.text, prepared=prepared, path=f"output[{task.id}]")
+        return completion, output, context
 
     def _drawn_on(self, task: Task, output: str, context: Sequence[ContextItem]) -> tuple[str, ...]:
         known = f"{self.prompt}\n{task.description}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from omninode.monitoring.monitor import PerformanceMonitor
 from omninode.quorum.validator import QuorumValidator
 from omninode.routing.router import Router
 from omninode.validation.validator import InputValidator
+from omninode.validation.vault import Vault
 from omninode.workflow.agent import AgentCatalog
+from omninode.workflow.guard import Marks
 
 __all__ = ["Parts", "PipelineLimits", "RunRequest"]
 
@@ -63,3 +65,6 @@ class Parts:
     sink: Tee
     clock: Clock
     is_simulated: bool = False
+    marks: Marks = field(default_factory=Marks)
+    # A vault of its own for each run, so that nothing of one can be put back in another.
+    open_vault: Callable[[], Vault] | None = None

@@ -2,7 +2,9 @@
 
 Every prompt has the same shape: a system message that ends in a line `OMNINODE-ROLE: …`, and a user message with one
 JSON object after a line `INPUT:`. Models read it as plain structure; tools that replay or simulate models find the
-parts without guessing at wording. Context is data, and the system message says so.
+parts without guessing at wording. Context is data, and the system message says so; each piece of it is marked by a
+boundary, and the system message holds a canary. Both are drawn from the request, so that the same request is the same
+to the last letter and a cache can answer it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ import orjson
 
 from omninode.context.item import ContextItem
 from omninode.providers.messages import ChatRequest, Message
+from omninode.validation.canary import drawn_token
+from omninode.validation.spotlight import spotlight, spotlight_rule
 from omninode.workflow.agent import Agent
+from omninode.workflow.guard import Marks, Prepared
 from omninode.workflow.task import Task, TaskResult
 
 __all__ = ["planner_request", "worker_request"]
@@ -35,8 +40,8 @@ Answer with one JSON object and nothing else:
 
 
 def planner_request(
-    prompt: str, *, agents: Iterable[Agent], context: Sequence[ContextItem], deficiencies: Sequence[str]
-) -> ChatRequest:
+    prompt: str, *, agents: Iterable[Agent], context: Sequence[ContextItem], deficiencies: Sequence[str], marks: Marks
+) -> Prepared:
     """The request for a breakdown of `prompt`, answering `deficiencies` of an earlier one."""
     body = {
         "prompt": prompt,
@@ -44,12 +49,18 @@ def planner_request(
         "context": [{"title": item.title, "content": item.content} for item in context],
         "deficiencies": list(deficiencies),
     }
-    return ChatRequest(messages=(_system(_PLANNER, "planner"), _input(body)), json=True)
+    return _prepared(_PLANNER, "planner", body, marks=marks, is_json=True)
 
 
 def worker_request(
-    task: Task, *, agent: Agent, prompt: str, context: Sequence[ContextItem], results: Mapping[str, TaskResult]
-) -> ChatRequest:
+    task: Task,
+    *,
+    agent: Agent,
+    prompt: str,
+    context: Sequence[ContextItem],
+    results: Mapping[str, TaskResult],
+    marks: Marks,
+) -> Prepared:
     """The request that has `agent` do `task`, with its share of context and the results it depends on."""
     instructions = f"You are {agent.name}. {agent.purpose}.\n{agent.instructions}\n"
     body = {
@@ -59,13 +70,22 @@ def worker_request(
         "context": [{"id": item.id, "title": item.title, "content": item.content} for item in context],
         "results": [{"task_id": name, "output": result.output} for name, result in results.items()],
     }
-    return ChatRequest(messages=(_system(instructions, "worker"), _input(body)))
-
-
-def _system(text: str, role: str) -> Message:
-    return Message(role="system", content=f"{text}\n{_DATA_RULE}\n\nOMNINODE-ROLE: {role}")
+    return _prepared(instructions, "worker", body, marks=marks)
 
 
 # Any: the value is JSON by construction.
-def _input(body: Mapping[str, Any]) -> Message:
-    return Message(role="user", content="INPUT:\n" + orjson.dumps(body).decode())
+def _prepared(text: str, role: str, body: dict[str, Any], *, marks: Marks, is_json: bool = False) -> Prepared:
+    """The request with its data marked, its canary, and what of its instructions is not to be repeated."""
+    about = text.encode() + b"\0" + orjson.dumps(body)
+    boundary = drawn_token(marks.secret, about=b"boundary\0" + about, size=12)
+    canary = drawn_token(marks.secret, about=b"canary\0" + about)
+    for name, key in (("context", "content"), ("results", "output")):
+        entries: list[dict[str, Any]] = body.get(name, [])
+        body[name] = [{**entry, key: spotlight(entry[key], mode=marks.mode, boundary=boundary)} for entry in entries]
+    rule = " ".join(filter(None, [_DATA_RULE, spotlight_rule(mode=marks.mode, boundary=boundary)]))
+    system = f"{text}\n{rule}\nNever write this word: {canary}\n\nOMNINODE-ROLE: {role}"
+    messages = (
+        Message(role="system", content=system),
+        Message(role="user", content="INPUT:\n" + orjson.dumps(body).decode()),
+    )
+    return Prepared(request=ChatRequest(messages=messages, json=is_json), canary=canary, system=text)

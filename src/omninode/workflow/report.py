@@ -67,6 +67,11 @@ class RunReport:
         """Why there is no result, in one line."""
         return self.failure.message if self.failure else None
 
+    @property
+    def tainted_by(self) -> tuple[str, ...]:
+        """The flagged context items that had a part in any task's result."""
+        return tuple(sorted({name for result in self.tasks for name in result.tainted_by}))
+
     def raise_for_status(self) -> RunReport:
         """This report, or raise the error that ended the run."""
         if self.failure is not None:
@@ -168,4 +173,5 @@ def _task_json(result: TaskResult) -> dict[str, Any]:
         "output": result.output,
         "error": result.error,
         "context_ids": list(result.context_ids),
+        "tainted_by": list(result.tainted_by),
     }

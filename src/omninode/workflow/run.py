@@ -28,6 +28,7 @@ from omninode.workflow.aggregate import join_outputs, summarise_models
 from omninode.workflow.decompose import Decomposer
 from omninode.workflow.dispatch import dispatch
 from omninode.workflow.execute import TaskRunner
+from omninode.workflow.guard import RunGuard
 from omninode.workflow.ledger import RunLedger
 from omninode.workflow.output import write_outputs
 from omninode.workflow.parts import Parts, PipelineLimits, RunRequest
@@ -52,6 +53,8 @@ class RunInProgress:
         self._started_at = parts.clock.now()
         self._started_ns = time.time_ns()
         self._prompt = ""
+        self._guard = RunGuard(parts.validator, vault=parts.open_vault() if parts.open_vault else None)
+        self._items: dict[str, ContextItem] = {}
         self._findings: tuple[Finding, ...] = ()
         self._gathered: GatheredContext | None = None
         self._quorum: QuorumResult | None = None
@@ -60,8 +63,13 @@ class RunInProgress:
         self._unwritten: str | None = None
 
     async def complete(self) -> RunReport:
-        prompt = self._request.prompt
-        self._prompt = prompt if isinstance(prompt, str) else prompt.decode("utf-8", "replace")
+        try:
+            return self._guard.restored(await self._completed())
+        finally:
+            self._guard.close()
+
+    async def _completed(self) -> RunReport:
+        self._prompt = self._guard.told(self._request.prompt)
         self._emit_started()
         try:
             await self._go_through_phases()
@@ -87,7 +95,9 @@ class RunInProgress:
     async def _validate_input(self) -> tuple[Task, ...] | None:
         async with self._phase("input_validation"):
             report = await self._parts.validator.validate_and_sanitize(
-                user_prompt=self._request.prompt, tasks_data=self._request.tasks
+                user_prompt=self._request.prompt,
+                tasks_data=self._request.tasks,
+                placeholders=self._guard.placeholders,
             )
             self._findings = report.deficiencies
             if not report.is_valid:
@@ -99,6 +109,7 @@ class RunInProgress:
                 )
                 raise InputRefusedError(_refusal(report.deficiencies), findings=report.deficiencies)
             self._prompt = report.sanitized_prompt
+            self._guard.know_hosts_of(self._prompt)
             if self._request.tasks is None:
                 return None
             return tuple(Task.from_model(model) for model in report.sanitized_tasks or ())
@@ -110,7 +121,7 @@ class RunInProgress:
             limit = Deadline.after(self._limits.gather_timeout_s, clock=self._parts.clock).narrowed(scope_deadline)
             self._gathered = await gatherer.gather_global_context(
                 self._prompt,
-                self._request.rag_queries,
+                [self._guard.told(query) for query in self._request.rag_queries or ()],
                 self._limits.max_rag_results,
                 deadline=limit,
             )
@@ -118,13 +129,30 @@ class RunInProgress:
 
     async def _trusted(self, items: list[ContextItem]) -> Sequence[ContextItem]:
         """The items that validation lets pass; a flagged one is dropped and reported, the run goes on."""
-        report = await self._parts.validator.validate_and_sanitize(self._prompt, context_items=items)
+        titles = {_title_of(item): item.title for item in items if item.title and item.title != item.path}
+        report = await self._parts.validator.validate_and_sanitize(
+            self._prompt,
+            context_items=[*items, *titles.items()],
+            placeholders=self._guard.placeholders,
+        )
         self._findings += tuple(finding for finding in report.deficiencies if finding.path.startswith("context"))
         if not report.is_valid:
             # Only a policy that says so of its own refuses a run for its context.
             raise InputRefusedError(_refusal(report.deficiencies), findings=report.deficiencies)
-        passed = report.sanitized_items
-        return [replace(item, content=passed[item.id]) for item in items if item.id in passed]
+        passed, flagged = report.sanitized_items, set(report.flagged_items)
+        kept = [
+            replace(
+                item,
+                content=passed[item.id],
+                title=passed.get(_title_of(item), item.title),
+                is_flagged=not flagged.isdisjoint((item.id, _title_of(item))),
+            )
+            for item in items
+            if item.id in passed and (_title_of(item) in passed or _title_of(item) not in titles)
+        ]
+        self._items = {item.id: item for item in kept}
+        self._guard.flagged = frozenset(item.id for item in kept if item.is_flagged)
+        return kept
 
     async def _agree_on_tasks(self, given: tuple[Task, ...] | None, context: Sequence[ContextItem]) -> tuple[Task, ...]:
         """The tasks that the quorum passed: given ones get one vote, planned ones may be replanned."""
@@ -148,7 +176,8 @@ class RunInProgress:
     ) -> tuple[Task, ...]:
         async with self._phase("task_decomposition", attempt=attempt):
             shown = _within_budget(context, self._limits.planner_context_tokens)
-            decomposer = Decomposer(self._parts.router, self._parts.agents)
+            self._guard.plan_taint |= {item.id for item in shown if item.is_flagged}
+            decomposer = Decomposer(self._parts.router, self._parts.agents, self._parts.marks, self._guard)
             return await decomposer.decompose(self._prompt, context=shown, deficiencies=deficiencies)
 
     async def _vote(self, tasks: Sequence[Task], attempt: int) -> QuorumResult:
@@ -170,6 +199,8 @@ class RunInProgress:
                 optimizer=self._parts.optimizer,
                 shares=await Shares.of(context),
                 context_tokens=self._limits.task_context_tokens,
+                guard=self._guard,
+                marks=self._parts.marks,
             )
             self._results = await dispatch(
                 tasks,
@@ -197,7 +228,8 @@ class RunInProgress:
             if result.status not in {"ok", "failed"}:
                 continue
             # What a task that failed would have drawn on is unknown, which counts for less than "nothing".
-            drawn_on = [gathered[name] for name in result.context_ids if name in gathered] if result.is_ok else None
+            known = self._items
+            drawn_on = [known[name] for name in result.context_ids if name in known] if result.is_ok else None
             await self._parts.optimizer.learn_from_success(
                 self._prompt,
                 used_items=drawn_on,
@@ -211,8 +243,9 @@ class RunInProgress:
         async with self._phase("reporting", is_bounded=False) as phase:
             if self._request.output is None:
                 return
+            report = self._guard.restored(self._snapshot(self._outcome(), None))
             try:
-                await asyncio.to_thread(write_outputs, self._snapshot(self._outcome(), None), self._request.output)
+                await asyncio.to_thread(write_outputs, report, self._request.output)
             except OSError as error:
                 # The run is done and paid for; what is lost is its copy on disk.
                 self._unwritten = f"{self._request.output}: {error.strerror or error}"
@@ -292,7 +325,7 @@ class RunInProgress:
             quorum=self._quorum,
             sources=self._gathered.sources if self._gathered is not None else (),
             context_items=len(self._gathered) if self._gathered is not None else 0,
-            findings=self._findings,
+            findings=(*self._findings, *self._guard.findings),
             calls=self.ledger.call_summary(),
             models=summarise_models(self.ledger.calls),
             degraded=self._degraded(),
@@ -318,6 +351,11 @@ def _rejection(quorum: QuorumResult, attempts: int, *, is_given: bool) -> str:
     tried = f" after {attempts} breakdowns" if attempts > 1 else ""
     remedy = "make request and tasks fit each other" if is_given else "reword the request or pass tasks with --tasks"
     return f"the quorum did not pass the plan{tried}: {reason}; {remedy}"
+
+
+def _title_of(item: ContextItem) -> str:
+    """The name that the title of `item` has in findings."""
+    return f"{item.id} title"
 
 
 def _within_budget(items: Sequence[ContextItem], budget_tokens: int) -> Sequence[ContextItem]:

@@ -56,7 +56,8 @@ class Task:
 class TaskResult:
     """How a task ended: its output, or why there is none (`failure` is the error itself, where there was one).
 
-    `wait_ms` passed between the end of the last task it needs and its start; `duration_ms` does not contain it.
+    `tainted_by` are the ids of flagged context items that had a part in it: sent to it, to the planner, or to a task it
+    builds on. `wait_ms` passed between the end of the last task it needs and its start; `duration_ms` does not contain it.
     """
 
     task: Task
@@ -66,6 +67,7 @@ class TaskResult:
     duration_ms: float = 0.0
     wait_ms: float = 0.0
     context_ids: tuple[str, ...] = ()
+    tainted_by: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
     cost: Cost | None = None
     failure: OmniNodeError | None = field(default=None, compare=False, repr=False)

@@ -472,3 +472,22 @@ def test_config_outside_its_range_is_refused() -> None:
         ChoosingConfig(floor=1.5)
     with pytest.raises(InvalidArgumentError, match="min_labels"):
         ChoosingConfig(min_labels=0)
+
+
+async def test_nothing_is_learned_from_a_flagged_item() -> None:
+    optimizer = ContextOptimizer("memory", seed=1)
+    decision = optimizer.choose("p", SOURCES)
+    optimizer.observe(decision, reports(decision))
+    flagged = item("good", is_flagged=True, path="poisoned.md")
+    learned = await optimizer.learn_from_success("p", used_items=[flagged, item("must")], decision_id=decision.id)
+    assert learned.rewards == {"useless": 0.0, "must": 1.0}
+    assert optimizer.recall("p", limit=5) == []
+
+
+async def test_source_of_a_flagged_item_is_rewarded_for_its_others() -> None:
+    optimizer = ContextOptimizer("memory", seed=1)
+    decision = optimizer.choose("p", SOURCES)
+    optimizer.observe(decision, reports(decision))
+    both = [item("good", is_flagged=True), item("good")]
+    learned = await optimizer.learn_from_success("p", used_items=both, decision_id=decision.id)
+    assert learned.rewards == {"good": 1.0, "useless": 0.0, "must": 0.0}
