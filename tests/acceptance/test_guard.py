@@ -44,3 +44,22 @@ def test_the_policy_of_the_working_directory_counts(bare, tmp_path: Path):
     first = json.loads(shadow.out.splitlines()[0])
     assert (shadow.code, first["action"], first["would"]) == (0, "flag", "block")
     assert strict.code == 1
+
+
+def test_a_replay_says_what_a_policy_would_change(bare, tmp_path: Path):
+    (tmp_path / "seen.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("hello", OVERRIDE)))
+    (tmp_path / "mild.toml").write_text('[guard]\nactions = { INJECTION = "flag" }\n')
+    (tmp_path / "live.toml").write_text("[guard]\n")
+    replayed = bare("guard", "--replay", "seen.jsonl", "--policy", "mild.toml", "--against", "live.toml", "--json")
+    alone = bare("guard", "seen.jsonl", "--against", "live.toml")
+
+    report = replayed.report
+    assert (replayed.code, report["changed"], report["rates"]["refused"]["count"]) == (0, 1, 0)
+    assert report["changes"][0] | {"codes": None} == {
+        "line": 2,
+        "id": None,
+        "before": "block",
+        "after": "flag",
+        "codes": None,
+    }
+    assert (alone.code, "--replay" in alone.complaint) == (2, True)

@@ -41,6 +41,12 @@ def guard(
         Path | None, typer.Option("--policy", help="TOML file with a table [guard]; default omninode.toml.")
     ] = None,
     shadow: Annotated[bool, typer.Option("--shadow", help="Refuse nothing; say what would have been.")] = False,
+    replays: Annotated[
+        bool, typer.Option("--replay", help="Print how often the policy would refuse recorded inputs.")
+    ] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="With --replay: another policy, to see which inputs change.")
+    ] = None,
 ) -> None:
     """Examine prompts, context, tool output or messages; code 1 when something may not be passed on."""
     from dataclasses import replace
@@ -51,14 +57,33 @@ def guard(
 
     if as_json and as_sarif:
         raise InvalidArgumentError("--json and --sarif exclude each other; choose one")
+    if against is not None and not replays:
+        raise InvalidArgumentError("--against needs --replay; add it")
+    if replays and as_sarif:
+        raise InvalidArgumentError("--replay prints rates, which SARIF cannot hold; choose --json or neither")
     rules = _policy(policy)
     if shadow:
         rules = replace(rules, shadow=True)
     show = show_json if as_json else show_sarif if as_sarif else show_text
     with _opened(file) as stream:
         records = _records(stream, file, lines=lines, trust=_trust(trust), route=route, policy=rules)
-        stopped = show(guarded(records, validator=InputValidator(rules)), name="stdin" if file == "-" else file)
+        name = "stdin" if file == "-" else file
+        if replays:
+            _replay(records, rules, against, name=name, as_json=as_json)
+            return
+        stopped = show(guarded(records, validator=InputValidator(rules)), name=name)
     raise typer.Exit(Exit.FAILED if stopped else Exit.DONE)
+
+
+def _replay(
+    records: Iterator[Record], policy: ValidationPolicy, against: Path | None, *, name: str, as_json: bool
+) -> None:
+    from omninode.cli.guarded import show_replay
+    from omninode.validation.replay import replay
+
+    other = None if against is None else _policy(against)
+    replayed = replay(records, policy=policy, against=other)
+    show_replay(replayed, name=name, is_compared=other is not None, as_json=as_json)
 
 
 def _policy(path: Path | None) -> ValidationPolicy:

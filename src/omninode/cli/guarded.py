@@ -11,10 +11,12 @@ import orjson
 import typer
 
 from omninode.validation.guard import Guarded, Place
+from omninode.validation.replay import Rate, Replay
 from omninode.validation.report import Finding, Severity, strength
 from omninode.validation.sarif import sarif
+from omninode.validation.secrets import redact
 
-__all__ = ["show_json", "show_sarif", "show_text"]
+__all__ = ["show_json", "show_replay", "show_sarif", "show_text"]
 
 _COLOURS = {Severity.INFO: "bright_black", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 
@@ -111,7 +113,7 @@ def _input_json(one: Guarded, name: str) -> dict[str, Any]:
     return {
         "input": name,
         "line": one.record.line,
-        "id": one.record.name or None,
+        "id": redact(one.record.name) or None,
         "kind": one.record.kind,
         "trust": one.record.trust,
         "action": one.action,
@@ -142,3 +144,53 @@ def _finding_json(finding: Finding, place: Place) -> dict[str, Any]:
         "detector": finding.detector,
         "version": finding.version,
     }
+
+
+def show_replay(replayed: Replay, *, name: str, is_compared: bool, as_json: bool) -> None:
+    """Print the expected rates of a policy, and what it changes."""
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(_replay_json(replayed), option=orjson.OPT_APPEND_NEWLINE))
+        sys.stdout.buffer.flush()
+        return
+    typer.echo(f"{'':<10} {'inputs':>12} {'share':>9}   with 95 % confidence between")
+    for outcome, rate in replayed.rates.items():
+        typer.echo(_rate_line(outcome, rate))
+    typer.echo("not passed on, by kind")
+    for kind, rate in replayed.by_kind.items():
+        typer.echo(_rate_line(kind, rate))
+    if is_compared:
+        typer.echo(f"changed: {replayed.changed:,}")
+        for change in replayed.changes:
+            who = f" {change.name}" if change.name else ""
+            typer.echo(f"{name}:{change.line}:{who} {change.before} -> {change.after} ({', '.join(change.codes)})")
+        if replayed.changed > len(replayed.changes):
+            typer.echo(f"and {replayed.changed - len(replayed.changes):,} more")
+
+
+def _rate_line(name: str, rate: Rate) -> str:
+    low, high = rate.bounds
+    return f"{name:<10} {rate.count:>5,} of {rate.of:>5,} {rate.share:>8.2%}   {low:.2%} and {high:.2%}"
+
+
+# Any: JSON, which goes to the outside.
+def _replay_json(replayed: Replay) -> dict[str, Any]:
+    return {
+        "rates": {name: _rate_json(rate) for name, rate in replayed.rates.items()},
+        "stopped_by_kind": {kind: _rate_json(rate) for kind, rate in replayed.by_kind.items()},
+        "changed": replayed.changed,
+        "changes": [
+            {
+                "line": each.line,
+                "id": each.name or None,
+                "before": each.before,
+                "after": each.after,
+                "codes": each.codes,
+            }
+            for each in replayed.changes
+        ],
+    }
+
+
+def _rate_json(rate: Rate) -> dict[str, Any]:
+    low, high = rate.bounds
+    return {"count": rate.count, "of": rate.of, "share": rate.share, "low": low, "high": high}
