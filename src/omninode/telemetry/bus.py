@@ -23,6 +23,7 @@ from omninode.core.errors import InvalidArgumentError
 from omninode.core.events import (
     AlertChanged,
     AttemptFinished,
+    Audited,
     ErrorOccurred,
     Event,
     MetricRecorded,
@@ -38,7 +39,7 @@ __all__ = ["BusStatistics", "Consumer", "ConsumerStatistics", "EventBus", "Subsc
 Consumer = Callable[[Event], Awaitable[None] | None]
 
 _EXPENDABLE = (MetricRecorded, PhaseStarted, TaskStarted, AttemptFinished, RetryScheduled)
-_VITAL = (ErrorOccurred, RunStarted, RunFinished, AlertChanged)
+_VITAL = (ErrorOccurred, RunStarted, RunFinished, AlertChanged, Audited)
 _EXPENDABLE_LANE, _ORDINARY_LANE, _VITAL_LANE = range(3)
 # After so many events the loop gets a turn, so that a burst of telemetry never holds up a prompt.
 _BURST = 128

@@ -12,6 +12,7 @@ from omninode.core.events import (
     AgentOutcome,
     AlertChanged,
     AttemptFinished,
+    Audited,
     BreakerChanged,
     CallFinished,
     ErrorOccurred,
@@ -31,7 +32,7 @@ from omninode.telemetry.streams import LEVELS, Logs, Stream, configure_logs
 __all__ = ["LogWriter", "LogWriterStatistics", "Logs", "configure_logs", "stream_of"]
 
 _PERFORMANCE = (PhaseFinished, CallFinished, TaskFinished, SourceFinished, AgentOutcome, VoteCast)
-_AUDIT = (RunStarted, RunFinished, BreakerChanged, AlertChanged)
+_AUDIT = (RunStarted, RunFinished, BreakerChanged, AlertChanged, Audited)
 _FAILED = frozenset({"failed", "failed_tasks", "rejected"})
 # Bodies belong into the database, where they can be looked up; a log line names what happened.
 _LEFT_OUT = frozenset({"prompt", "output", "report", "description"})

@@ -68,6 +68,9 @@ async def test_a_runtime_puts_down_its_configuration_breakers_by_hand_and_refuse
     assert refused["run_id"] == str(report.run_id)
     assert SECRET not in str(told)
     assert (await verify(database)).fault is None
+    stream = (environment / "data" / "logs" / "audit.jsonl").read_text()
+    assert '"action":"input.refused"' in stream
+    assert SECRET not in stream
 
 
 async def test_a_breaker_that_opens_by_itself_is_no_audited_act(environment: Path, database: Database) -> None:

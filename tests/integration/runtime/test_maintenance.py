@@ -19,14 +19,14 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def omninode() -> Iterator[Command]:
-    """Runs `omninode db …` on an embedded database of its own."""
+    """Runs `omninode db …` (or that of another `room`) on an embedded database of its own."""
     folder = Path(tempfile.mkdtemp(prefix="omn-", dir="/tmp"))
     folder.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("POSTGRES_", "OMNINODE_"))}
 
-    def run(*words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    def run(*words: str, answer: str = "", room: str = "db") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "omninode.cli", "db", *words],
+            [sys.executable, "-m", "omninode.cli", room, *words],
             env={**kept, "OMNINODE_DATA_DIR": str(folder / "data")},
             cwd=folder,
             input=answer,
@@ -53,6 +53,11 @@ def test_a_database_is_backed_up_emptied_and_restored(omninode: Command) -> None
     assert "is deleted" in omninode("reset", "--yes").stdout
     assert "is as it was in all.dump" in omninode("restore", "all.dump", answer="y\n").stdout
     assert "nothing to upgrade" in omninode("upgrade").stdout
+
+    told = omninode("show", room="audit").stdout
+    assert [line.split()[3] for line in told.splitlines()] == ["database.reset", "database.restored"]
+    assert "all.dump" in told
+    assert omninode("verify", room="audit").stdout.startswith("2 rows are whole")
 
 
 def test_a_backup_that_is_not_there_is_one_line(omninode: Command) -> None:
