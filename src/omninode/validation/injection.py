@@ -1,4 +1,4 @@
-"""Attempts to overrule the instructions, scored by rules over the text and over what it decodes to.
+"""Attempts to overrule the instructions, scored by rules and a trained model, over the text and what it decodes to.
 
 A signal, not a boundary: what text from outside may cause is decided by policy and provenance in code, and a patient
 attacker passes any detector. So the rules are tuned not to cry wolf. A phrase that is quoted, stands in code, or is
@@ -8,9 +8,10 @@ stand near each other.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import islice
@@ -18,6 +19,7 @@ from itertools import islice
 import re2
 
 from omninode.validation import mention
+from omninode.validation.model import packaged
 from omninode.validation.origin import Derived
 from omninode.validation.report import excerpt
 from omninode.validation.secrets import redact
@@ -32,6 +34,13 @@ _MOST_HITS = 16
 _TALKED_ABOUT = 0.38
 # What is only talked about is flagged, never refused, however much of it there is.
 _TALKED_ABOUT_MOST = 0.8
+# The model's threshold, at which one benign text in a hundred passes, stands at these scores: the policy's defaults for
+# blocking a prompt and for dropping an item, as log-odds. Further below than this the model is not heard.
+_AT_BLOCK = math.log(0.85 / 0.15)
+_AT_DROP = math.log(0.7 / 0.3)
+_SILENT_BELOW = -0.25
+# A policy that refuses from 1.0 on refuses nothing for its wording.
+_LEARNED_MOST = 0.999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +54,7 @@ class Verdict:
     span: tuple[int, int]
     evidence: tuple[str, ...]
     excerpt: str
+    is_talked_about: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +80,44 @@ class _Hit:
     is_talked_about: bool
 
 
-def assess(cleaned: Derived, *, original: str) -> Verdict | None:
-    """The verdict on the cleaned text; None when no rule speaks. `original` is the text before it was cleaned."""
+def assess(cleaned: Derived, *, original: str, is_material: bool = False) -> Verdict | None:
+    """The verdict on the cleaned text; None when nothing speaks. `original` is the text before it was cleaned.
+
+    `is_material` says that the text is not meant to instruct anybody: then any instruction in it is out of place.
+    """
     best: Verdict | None = None
     for view in views(cleaned, original=original):
-        verdict = _judged(view)
+        verdict = _joined(_judged(view), _learned(view, is_material=is_material) if view.reads_like_language else None)
         if verdict is not None and (best is None or verdict.score > best.score):
             best = verdict
     return best
+
+
+def _joined(ruled: Verdict | None, learned: Verdict | None) -> Verdict | None:
+    """The stronger of the two with the evidence of both; what is only talked about is not refused for its wording."""
+    if ruled is None or learned is None:
+        return ruled or learned
+    most = _TALKED_ABOUT_MOST if ruled.is_talked_about else 1.0
+    score = max(ruled.score, min(learned.score, most))
+    # A rule points at the phrase, the model only at a window.
+    return replace(ruled, score=score, evidence=(*ruled.evidence, *learned.evidence))
+
+
+def _learned(view: View, *, is_material: bool) -> Verdict | None:
+    """What the trained model says, when it comes near its threshold."""
+    text = view.derived.text
+    head = packaged().planted if is_material else packaged().direct
+    facts, (start, end) = head.facts(text)
+    odds = head.log_odds(facts)
+    if odds < _SILENT_BELOW:
+        return None
+    suffix = "" if view.name == "text" else f" in {view.name}"
+    return Verdict(
+        score=min(_LEARNED_MOST, round(1.0 / (1.0 + math.exp(-odds - (_AT_DROP if is_material else _AT_BLOCK))), 3)),
+        span=view.derived.span(start, end),
+        evidence=(f"wording{suffix}: " + ", ".join(head.strongest(text[start:end])),),
+        excerpt=excerpt(redact(text[start:end])),
+    )
 
 
 def _judged(view: View) -> Verdict | None:
@@ -98,6 +138,7 @@ def _judged(view: View) -> Verdict | None:
         span=view.derived.span(start, end),
         evidence=tuple(dict.fromkeys(hit.rule.name + suffix for hit in strongest)),
         excerpt=excerpt(redact(text[strongest[0].start : strongest[0].end])),
+        is_talked_about=all(hit.is_talked_about for hit in near),
     )
 
 

@@ -142,7 +142,7 @@ def _refused(code: str, place: int, *, path: str, trust: Trust) -> Finding:
 def _injection(
     original: str, derived: Derived, *, path: str, trust: Trust, policy: ValidationPolicy
 ) -> Iterator[Finding]:
-    verdict = injection.assess(derived, original=original)
+    verdict = injection.assess(derived, original=original, is_material=not trust.may_instruct)
     if verdict is None or verdict.score < policy.flag_score:
         return
     if trust.may_instruct:

@@ -22,8 +22,9 @@ from urllib.parse import unquote
 import re2
 
 from omninode.validation.origin import Derived, Pieces
+from omninode.validation.unicode import clean
 
-__all__ = ["View", "views"]
+__all__ = ["View", "scored_text", "views"]
 
 _DEPTH = 2
 _MOST_RUNS = 32
@@ -31,37 +32,96 @@ _MOST_RUNS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One reading of a text, in lower case; `name` says how it was made ("text" for the plain one)."""
+    """One reading of a text, in lower case; `name` says how it was made ("text" for the plain one).
+
+    Rules look at every view, the trained model at those that `reads_like_language`.
+    """
 
     name: str
     derived: Derived
+    reads_like_language: bool = True
 
 
 def views(cleaned: Derived, *, original: str) -> Iterator[View]:
     """Every reading of the cleaned text, the plain one first. Hidden tag characters are read from the original."""
     plain = _folded(cleaned)
-    yield View(name="text", derived=plain)
-    yield from _disguises(plain)
+    latin = _latin(plain)
+    disguises = list(_disguises(plain, latin.text))
+    is_language = _is_language(latin.text) and not any(view.reads_like_language for view in disguises)
+    yield View(name="text", derived=plain, reads_like_language=is_language and latin is plain)
+    if latin is not plain:
+        yield View(name="look-alikes", derived=latin, reads_like_language=is_language)
+    yield from disguises
     if not original.isascii():
         yield from _hidden_tags(original)
     yield from _decoded(cleaned, depth=_DEPTH, budget=2 * len(cleaned.text))
 
 
-def _disguises(plain: Derived) -> Iterator[View]:
+def scored_text(text: str) -> str:
+    """`text` as the injection model learns it: cleaned, folded, look-alikes and digits for letters read as letters."""
+    latin = _latin(_folded(clean(text).derived)).text
+    return latin.translate(_LEET) if _is_leet(latin) else latin
+
+
+def _latin(plain: Derived) -> Derived:
+    if plain.text.isascii():
+        return plain
+    latin = plain.text.translate(_looks_like())
+    return plain if latin == plain.text else Derived(text=latin, source=plain)
+
+
+def _disguises(plain: Derived, latin: str) -> Iterator[View]:
     text = plain.text
-    if not text.isascii():
-        latin = text.translate(_looks_like())
-        if latin != text:
-            yield View(name="look-alikes", derived=Derived(text=latin, source=plain))
-        text = latin
-    leet = text.translate(_LEET)
-    if leet != text:
-        yield View(name="leet", derived=Derived(text=leet, source=plain))
+    leet = latin.translate(_LEET)
+    if leet != latin:
+        yield View(name="leet", derived=Derived(text=leet, source=plain), reads_like_language=_is_leet(latin))
     yield from _spaced(plain)
-    yield View(name="rot13", derived=Derived(text=codecs.encode(plain.text, "rot13"), source=plain))
+    turned = codecs.encode(text, "rot13")
+    yield View(
+        name="rot13",
+        derived=Derived(text=turned, source=plain),
+        reads_like_language=_is_likelier(turned, than=text),
+    )
     backwards = Pieces()
-    backwards.add(plain.text[::-1], start=0, end=len(plain.text), is_copy=False)
-    yield View(name="reversed", derived=backwards.derived(plain))
+    backwards.add(text[::-1], start=0, end=len(text), is_copy=False)
+    reversed_ = backwards.derived(plain)
+    yield View(name="reversed", derived=reversed_, reads_like_language=_is_likelier(reversed_.text, than=text))
+
+
+# Common in most European languages written forwards, rare backwards or turned by thirteen letters.
+_FREQUENT = ("the", "ing", "ion", "ous", "and", "you", "est", "ent", "der", "que", "all", "for", "ch", "re", "pr", "st")
+
+
+def _is_likelier(text: str, *, than: str) -> bool:
+    return _frequent(text) >= 3 + 2 * _frequent(than)
+
+
+def _is_leet(text: str) -> bool:
+    """Whether digits and signs stand for letters: in two words or more, and in one of six."""
+    if not any(mark in text for mark in "430157@$!|"):
+        return False
+    sample = text[:2_000]
+    words = _pattern(r"[a-z][430157@$!|]+[a-z]|\b[430157@$!|]+[a-z]{2}").findall(sample)
+    return len(words) >= max(2, sample.count(" ") / 6)
+
+
+# What remains of hexadecimal digits, percent encoding, entities or Morse without these is nothing.
+_CODE_MARKS = {ord(mark): None for mark in "0123456789abcdef \n\t%&#x;:,.-_=/+\\|'\""}
+
+
+def _is_language(text: str) -> bool:
+    """Whether the model can make anything of it: not digits and signs alone, nor one long code."""
+    sample = text[:2_000]
+    if not sample.isascii():
+        return True
+    coded = sum(len(word) for word in sample.split() if len(word) > 40)
+    return 2 * coded < len(sample) and 8 * len(sample.translate(_CODE_MARKS)) > len(sample)
+
+
+def _frequent(text: str) -> int:
+    """How many of the frequent runs of letters there are, of head and tail if it is long."""
+    sample = text if len(text) <= 4_000 else f"{text[:2_000]} {text[-2_000:]}"
+    return sum(run in sample for run in _FREQUENT)
 
 
 def _folded(source: Derived) -> Derived:
@@ -116,12 +176,13 @@ def _spaced(plain: Derived) -> Iterator[View]:
     for match in _pattern(r"(?:\b\w[ .\-_*/|]){2,}\w\b").finditer(text):
         start, end = match.span()
         pieces.add(text[done:start], start=done, end=start)
-        for place in range(start, end, 2):
-            pieces.add(text[place], start=place, end=place + 1)
+        pieces.add(text[start:end:2], start=start, end=end, is_copy=False)
         done = end
     if done:
         pieces.add(text[done:], start=done, end=len(text))
-        yield View(name="spaced", derived=pieces.derived(plain))
+        closed = pieces.derived(plain)
+        is_most = len(text) - len(closed.text) > len(text) // 4
+        yield View(name="spaced", derived=closed, reads_like_language=is_most)
 
 
 def _hidden_tags(original: str) -> Iterator[View]:

@@ -1,0 +1,1 @@
+"""The injection model in the making: labelled texts, fitting, calibration, figures."""
