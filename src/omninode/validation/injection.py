@@ -115,7 +115,7 @@ def _learned(view: View, *, is_material: bool) -> Verdict | None:
     return Verdict(
         score=min(_LEARNED_MOST, round(1.0 / (1.0 + math.exp(-odds - (_AT_DROP if is_material else _AT_BLOCK))), 3)),
         span=view.derived.span(start, end),
-        evidence=(f"wording{suffix}: " + ", ".join(head.strongest(text[start:end])),),
+        evidence=(f"wording{suffix}: " + ", ".join(head.strongest(redact(text[start:end]))),),
         excerpt=excerpt(redact(text[start:end])),
     )
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from omninode.validation.features import Grams, grams
 
-__all__ = ["Head", "Model", "Reading", "Shape", "load", "packaged", "windows"]
+__all__ = ["PRIOR", "Head", "Model", "Shape", "load", "packaged", "windows"]
 
 _Floats = npt.NDArray[np.float64]
 # Characters looked at together; bounds the memory and keeps the tables in cache. Blocks overlap by one window.
@@ -38,17 +38,12 @@ class Shape:
     step: int
 
 
+# Added to the squared length of every window, as much as some ten characters unlike any seen: so that one word alone
+# says little, whichever it is.
+PRIOR = 1_500.0
+
 DIRECT = Shape(size=300, step=150)
 PLANTED = Shape(size=120, step=40)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What a head says of a text: its score on the policy's scale, and the stretch that says so most."""
-
-    score: float
-    span: tuple[int, int]
-    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +112,7 @@ class Head:
     def _margin(
         self, sums: _Floats, norms: _Floats, starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]
     ) -> _Floats:
-        return (sums[ends] - sums[starts]) / np.sqrt(norms[ends] - norms[starts] + 1e-9) + self.intercept
+        return (sums[ends] - sums[starts]) / np.sqrt(norms[ends] - norms[starts] + PRIOR) + self.intercept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

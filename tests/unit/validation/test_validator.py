@@ -85,7 +85,7 @@ def test_tokens_are_counted_by_kinds_of_characters(text, tokens):
 
 async def test_tokens_are_limited_where_bytes_are_not():
     policy = ValidationPolicy(max_prompt_tokens=10, max_item_tokens=10)
-    wide, narrow = "日" * 11, "word " * 8
+    wide, narrow = "日" * 11, "The cache holds 100 entries."
     report = await InputValidator(policy).validate_and_sanitize(narrow, context_items=[wide, narrow])
     assert _codes(report) == ["CONTEXT.TOO_MANY_TOKENS"]
     assert dict(report.sanitized_items) == {"1": narrow}

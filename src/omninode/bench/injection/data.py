@@ -86,13 +86,13 @@ def over_defence() -> list[str]:
 
 
 def made_documents(count: int, *, seed: int) -> list[str]:
-    """Our own clean documents: three to sixteen sentences of one family each."""
+    """Our own clean documents: one to sixteen sentences of one family each."""
     data = _sentences("documents")
     random = Random(seed)  # noqa: S311 - draws sentences
     found = []
     for _ in range(count):
         family = random.choice(list(data["families"].values()))
-        lines = [_filled(random.choice(family["lines"]), data["slots"], random) for _ in range(random.randint(3, 16))]
+        lines = [_filled(random.choice(family["lines"]), data["slots"], random) for _ in range(random.randint(1, 16))]
         found.append(family["glue"].join(lines))
     return found
 

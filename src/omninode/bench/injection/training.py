@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from omninode.bench.injection.linear import Rows, fit
 from omninode.validation.features import BUCKETS, grams
-from omninode.validation.model import WHOLE, Head, Shape
+from omninode.validation.model import PRIOR, WHOLE, Head, Shape
 
 __all__ = ["Labelled", "calibrated", "conformal", "trained"]
 
@@ -68,7 +68,7 @@ def _rows(buckets: Sequence[npt.NDArray[np.uint32]], rarity: _Floats, *, is_know
     starts, columns, values = [0], [], []
     for each in buckets:
         where, counts = np.unique(each, return_counts=True)
-        norm = math.sqrt(float(counts @ rarity[where] ** 2) + 1e-9)
+        norm = math.sqrt(float(counts @ rarity[where] ** 2) + PRIOR)
         known = is_known[where]
         columns.append(where[known])
         values.append((counts * rarity[where] / norm)[known].astype(np.float32))
