@@ -122,8 +122,8 @@ def _are_written_uuids(values: Sequence[object]) -> bool:
     """Whether every value is None or a UUID's text in its usual form."""
     if not set(map(type, values)) <= {str, _NONE}:
         return False
-    # As above: they are str or None. Of one length, so that no two halves make a whole.
-    texts: list[str] = [value for value in values if value is not None]  # type: ignore[misc]
+    # As above: they are str or None. Of one length, so that no two halves make a whole; each looked at once.
+    texts: set[str] = {value for value in values if value is not None}  # type: ignore[misc]
     return set(map(len, texts)) <= {36} and _UUIDS.fullmatch("".join(texts)) is not None
 
 
