@@ -10,9 +10,12 @@ from omninode.validation.origin import Derived, Pieces
 from omninode.validation.placeholders import Placeholders
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity
+from omninode.validation.restorer import restore
 from omninode.validation.secrets import Secret, personal_kinds, placeholder, scan
 
 __all__ = ["Substituted", "substituted", "without_values"]
+
+_MOST_LOOKS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,34 +37,45 @@ def substituted(
     findings: list[Finding] = []
     if not trust.may_instruct and (forged := placeholders.forged(derived.text)):
         findings.append(_forged(derived.span(forged[0].start, forged[0].end), path=path))
-        pieces, done = Pieces(), 0
-        for mention in forged:
-            pieces.add(derived.text[done : mention.start], start=done, end=mention.start)
-            broken = mention.name.replace("_", "-")
-            pieces.add(broken, start=mention.start, end=mention.end, is_copy=False)
-            done = mention.end
-        pieces.add(derived.text[done:], start=done, end=len(derived.text))
-        derived = pieces.derived(derived)
+        derived = _with(derived, [(one.start, one.end, one.name.replace("_", "-")) for one in forged])
     placeholders.reserve(derived.text)
     personal = personal_kinds()
-    parts: list[str] = []
-    groups: defaultdict[str, list[Secret]] = defaultdict(list)
-    done = 0
-    for secret in _found(derived.text, policy):
-        is_personal = secret.kind in personal
-        if is_personal:
-            groups[secret.kind].append(secret)
-        else:
-            findings.append(_secret(secret, derived.span(secret.start, secret.end), path=path, policy=policy))
-        if policy.personal_data is Action.REDACT if is_personal else policy.redact_secrets:
-            value = derived.text[secret.start : secret.end]
-            parts += [derived.text[done : secret.start], placeholders.replace(secret.kind, value)]
-            done = secret.end
-    findings += [
-        _personal(kind, group, derived.span(group[0].start, group[0].end), path=path, policy=policy)
-        for kind, group in groups.items()
-    ]
-    return Substituted(text="".join([*parts, derived.text[done:]]), findings=tuple(findings))
+    groups: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    # What is left beside a placeholder may read as a secret that it was not part of before.
+    for look in range(_MOST_LOOKS):
+        changes = []
+        for secret in _found(derived.text, policy):
+            is_personal = secret.kind in personal
+            is_replaced = policy.personal_data is Action.REDACT if is_personal else policy.redact_secrets
+            span = derived.span(secret.start, secret.end)
+            if is_personal and (is_replaced or look == 0):
+                groups[secret.kind].append(span)
+            elif is_replaced or look == 0:
+                findings.append(_secret(secret.kind, span, path=path, policy=policy))
+            if is_replaced:
+                value = _whole(derived.text[secret.start : secret.end], placeholders)
+                changes.append((secret.start, secret.end, placeholders.replace(secret.kind, value)))
+        if not changes:
+            break
+        derived = _with(derived, changes)
+    findings += [_personal(kind, spans, path=path, policy=policy) for kind, spans in groups.items()]
+    return Substituted(text=derived.text, findings=tuple(findings))
+
+
+def _with(derived: Derived, changes: Iterable[tuple[int, int, str]]) -> Derived:
+    """`derived` with the stretches in `changes` replaced, and the way back kept."""
+    pieces, done = Pieces(), 0
+    for start, end, instead in changes:
+        pieces.add(derived.text[done:start], start=done, end=start)
+        pieces.add(instead, start=start, end=end, is_copy=False)
+        done = end
+    pieces.add(derived.text[done:], start=done, end=len(derived.text))
+    return pieces.derived(derived)
+
+
+def _whole(value: str, placeholders: Placeholders) -> str:
+    """`value` with the placeholders in it resolved, since what is put back is not read again."""
+    return value if placeholders.vault is None else restore(value, placeholders.vault)
 
 
 def without_values(findings: Iterable[Finding], *, policy: ValidationPolicy) -> Iterator[Finding]:
@@ -86,28 +100,28 @@ def _found(text: str, policy: ValidationPolicy) -> Iterator[Secret]:
         yield secret
 
 
-def _secret(secret: Secret, span: tuple[int, int], *, path: str, policy: ValidationPolicy) -> Finding:
+def _secret(kind: str, span: tuple[int, int], *, path: str, policy: ValidationPolicy) -> Finding:
     is_redacted = policy.redact_secrets
     return Finding(
-        code=f"SECRET.{secret.kind}",
+        code=f"SECRET.{kind}",
         severity=Severity.WARNING,
         path=path,
         span=span,
-        message=f"what looks like a secret ({_words(secret.kind)}) was "
+        message=f"what looks like a secret ({_words(kind)}) was "
         + ("replaced" if is_redacted else "found and left in place"),
-        excerpt=placeholder(secret.kind),
+        excerpt=placeholder(kind),
         action=Action.REDACT if is_redacted else Action.FLAG,
     )
 
 
-def _personal(kind: str, group: list[Secret], span: tuple[int, int], *, path: str, policy: ValidationPolicy) -> Finding:
+def _personal(kind: str, spans: list[tuple[int, int]], *, path: str, policy: ValidationPolicy) -> Finding:
     is_redacted = policy.personal_data is Action.REDACT
-    count = f"{len(group)} times, first here" if len(group) > 1 else "once"
+    count = f"{len(spans)} times, first here" if len(spans) > 1 else "once"
     return Finding(
         code=f"PERSONAL.{kind}",
         severity=Severity.WARNING if is_redacted else Severity.INFO,
         path=path,
-        span=span,
+        span=spans[0],
         message=f"personal data ({_words(kind)}) was "
         + (f"replaced ({count})" if is_redacted else f"found and passed on ({count})"),
         excerpt=placeholder(kind),

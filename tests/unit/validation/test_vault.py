@@ -204,3 +204,37 @@ async def test_what_the_validator_takes_out_the_vault_puts_back():
     report = await InputValidator(policy).validate_and_sanitize(prompt, placeholders=names)
     assert report.sanitized_prompt == "mail <<EMAIL_1>>, key <<AWS_ACCESS_KEY_1>>, mail <<EMAIL_1>> and <<EMAIL_2>>"
     assert restore(report.sanitized_prompt, names.vault) == prompt
+
+
+_tangled = st.lists(
+    st.sampled_from(
+        [
+            "password: 'tr0ub4dor 4111 1111 1111 1111'",
+            "a@b.co",
+            "4111111111111111",
+            "postgres://u:p%40ss@h.example/x",
+            "Cookie: sid=abcdef1234567890; mail=a@b.co",
+            "+14155550132",
+            "token=aZ3-_9xQ7~kLm2pR",
+            "AKIAIOSFODNN7EXAMPLE",
+            ",",
+            "=",
+            "\n",
+            '"',
+            "93.184.216.34",
+            "x",
+        ]
+    ),
+    max_size=8,
+).map(" ".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_tangled)
+def test_tangled_secrets_come_back_to_the_letter(text):
+    names = Placeholders(vault=_vault())
+    validator = InputValidator(ValidationPolicy(personal_data=Action.REDACT))
+    sent = validator.sanitized(text, placeholders=names)
+    assert restore(sent, names.vault) == text
+    for value in ("a@b.co", "4111", "tr0ub4dor", "AKIAIOSF", "9xQ7", "abcdef12", "55550132"):
+        assert value not in sent
