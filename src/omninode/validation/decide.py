@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from omninode.core.deadline import Deadline
-from omninode.validation.policy import Trust, ValidationPolicy
+from omninode.validation.policy import NOTING, Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, strength
 
-__all__ = ["Watch", "decided", "shadowed"]
+__all__ = ["Watch", "decided", "is_cut", "shadowed"]
 
 T = TypeVar("T")
 
@@ -82,6 +82,11 @@ def _decided(finding: Finding, *, policy: ValidationPolicy, may_refuse: bool) ->
         return finding
     is_grave = strength(action) >= strength(Action.DROP)
     return replace(finding, action=action, severity=Severity.ERROR if is_grave else finding.severity)
+
+
+def is_cut(finding: Finding) -> bool:
+    """Whether the stretch it names is to be taken out of the text; what detectors change themselves is done already."""
+    return finding.action is Action.REDACT and finding.code.startswith(NOTING)
 
 
 def shadowed(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -25,7 +25,8 @@ _CHANGING = {
     "PERSONAL": "set personal_data, or allowed_values",
     "PLACEHOLDER": "a forged placeholder is always broken up",
 }
-_NOTING = ("INJECTION", "MARKUP", "CODE")
+NOTING = ("INJECTION", "MARKUP", "CODE")
+"""The families of what is only noted by the detector: the policy may take it out of the text."""
 
 
 class Trust(StrEnum):
@@ -117,7 +118,7 @@ class ValidationPolicy(Limits):
         shadow: nothing that the detectors find changes or refuses anything; the report says what would have been done.
             The limits hold all the same: what is too large or no task list cannot be used.
         actions: what is done about findings, by code or by the family in front of the dot, instead of the default. Of
-            INJECTION, MARKUP and CODE any but REDACT; of what the detectors change (SECRET, PERSONAL, UNICODE,
+            INJECTION, MARKUP and CODE any, where REDACT cuts out what was found and nothing around it; of what the detectors change (SECRET, PERSONAL, UNICODE,
             PLACEHOLDER) DROP and BLOCK. A part of a prompt or task cannot be dropped, so there DROP refuses.
         allow_phrases: phrases in which neither injection nor markup is looked for, letter by letter as they are here.
             Text around them is judged as if they were not there; what they waived is counted.
@@ -208,8 +209,6 @@ def _check_action(code: str, action: Action) -> None:
     if family in _CHANGING:
         if strength(action) < strength(Action.DROP):
             raise InvalidArgumentError(f"actions: {code} cannot be set to {action}; {_CHANGING[family]}")
-    elif family not in _NOTING:
-        known = ", ".join((*_NOTING, *_CHANGING))
+    elif family not in NOTING:
+        known = ", ".join((*NOTING, *_CHANGING))
         raise InvalidArgumentError(f"actions: {code} cannot be set; the families are {known}")
-    elif action is Action.REDACT:
-        raise InvalidArgumentError(f"actions: {code} cannot be set to redact; choose allow, flag, drop or block")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from omninode.core.deadline import Deadline
 from omninode.validation import injection, markup
-from omninode.validation.decide import Watch, decided, shadowed
+from omninode.validation.decide import Watch, decided, is_cut, shadowed
 from omninode.validation.limits import not_text
 from omninode.validation.origin import Derived, Pieces
 from omninode.validation.placeholders import Placeholders
@@ -21,6 +21,11 @@ from omninode.validation.substitute import substituted, without_values
 from omninode.validation.unicode import Cleaned, clean
 
 __all__ = ["Screened", "screen"]
+
+# What stands where something was cut out.
+_CUT = "[REMOVED]"
+# Each round finds the strongest of what is left; a text that needs more is made of nothing else.
+_MOST_ROUNDS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,15 @@ def screen(
     # Names given out in shadow mode would be put back although nothing was replaced.
     names = Placeholders() if policy.shadow or placeholders is None else placeholders
     watch = Watch(path=path, trust=trust, policy=policy, deadline=deadline)
+    first = _looked_at(text, watch=watch, names=names, may_refuse=may_refuse)
+    if policy.shadow:
+        return replace(first, text=text, findings=shadowed(first.findings))
+    return _with_cuts(text, first, watch=watch, names=names, may_refuse=may_refuse)
+
+
+def _looked_at(text: str, *, watch: Watch, names: Placeholders, may_refuse: bool) -> Screened:
+    """`text` through every detector once."""
+    path, trust, policy = watch.path, watch.trust, watch.policy
     cleaned = watch.run("hidden characters", lambda: clean(text)) or Cleaned(derived=Derived(text=text), removed={})
     told = watch.run(
         "secrets",
@@ -79,11 +93,45 @@ def screen(
         policy=policy,
         may_refuse=may_refuse,
     )
-    if policy.shadow:
-        return Screened(text=text, findings=shadowed(findings), waived=waived)
     # What nobody has searched for secrets goes nowhere, unless the policy says that it may.
     unsearched = "" if policy.fails_closed else cleaned.text
     return Screened(text=told.text if told else unsearched, findings=findings, waived=waived)
+
+
+def _with_cuts(text: str, first: Screened, *, watch: Watch, names: Placeholders, may_refuse: bool) -> Screened:
+    """What is left when every stretch that the policy wants redacted is cut out, until nothing more is found.
+
+    What still is found after the last round is refused, or left out.
+    """
+    told, current, latest = list(first.findings), Derived(text=text), first
+    for _ in range(_MOST_ROUNDS):
+        spans = [finding.span for finding in latest.findings if finding.span and is_cut(finding)]
+        if not spans:
+            return replace(first, text=latest.text, findings=tuple(told))
+        current = _cut(current, sorted(spans))
+        latest = _looked_at(current.text, watch=watch, names=names, may_refuse=may_refuse)
+        told += [
+            replace(finding, span=current.span(*finding.span))
+            for finding in latest.findings
+            if finding.span and is_cut(finding)
+        ]
+        # A detector that only now had no time left counts as much as one that had none from the beginning.
+        told += [finding for finding in latest.findings if finding.code.startswith("DETECTOR.") and finding not in told]
+    last = Action.BLOCK if may_refuse else Action.DROP
+    return replace(
+        first, findings=tuple(replace(finding, action=last) if is_cut(finding) else finding for finding in told)
+    )
+
+
+def _cut(source: Derived, spans: list[tuple[int, int]]) -> Derived:
+    text, pieces, done = source.text, Pieces(), 0
+    for start, end in spans:
+        if start >= done:
+            pieces.add(text[done:start], start=done, end=start)
+            pieces.add(_CUT, start=start, end=end, is_copy=False)
+        done = max(done, end)
+    pieces.add(text[done:], start=done, end=len(text))
+    return pieces.derived(source)
 
 
 def _judged(text: str, derived: Derived, *, watch: Watch) -> tuple[list[Finding], int]:
