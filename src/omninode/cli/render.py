@@ -41,6 +41,9 @@ def render_report(
         out.print(Markdown(report.result))
         out.print()
     out.print(Panel(_body(report), title=_title(report), title_align="left", border_style="dim", padding=(1, 2)))
+    if report.tainted_by:
+        names = ", ".join(report.tainted_by[:3]) + (" and more" if len(report.tainted_by) > 3 else "")
+        out.print(Text(f"tainted: flagged items had a part in the result: {names}", style="yellow"))
     for line in (*report.degraded, *losses):
         out.print(Text(f"degraded: {line}", style="yellow"))
     if output is not None and report.result and report.unwritten is None:

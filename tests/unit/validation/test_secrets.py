@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import tomllib
 from importlib.resources import files
+from itertools import pairwise
 
 import pytest
 import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omninode.core.errors import InvalidArgumentError
+from omninode.validation.redactor import StreamRedactor
 from omninode.validation.secrets import is_sensitive_name, placeholder, redact, scan
 
 pytestmark = pytest.mark.unit
@@ -211,3 +214,37 @@ def test_names_that_hold_secrets(name):
 )
 def test_names_that_do_not(name):
     assert not is_sensitive_name(name)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(_planted, min_size=1, max_size=3), st.integers(0, 300), st.data())
+def test_planted_secret_split_over_chunks_never_survives(secrets, filler, data):
+    text = "".join(f"{'word and ' * data.draw(st.integers(0, filler))}{secret} \n" for secret in secrets)
+    redactor = StreamRedactor(look_ahead=200)
+    cuts = sorted({0, len(text), *data.draw(st.lists(st.integers(0, len(text)), max_size=12))})
+    pieces = [text[start:end] for start, end in pairwise(cuts)]
+    out = "".join([*map(redactor.feed, pieces), redactor.finish()])
+    for secret in secrets:
+        assert secret not in out
+        assert max(secret.split("\n"), key=len) not in out
+    assert out == redact(text)
+
+
+def test_secret_is_told_by_a_word_that_was_let_go_before_it():
+    redactor = StreamRedactor(look_ahead=64)
+    text = "x " * 100 + "my password is tr0ub4dor&3-and-more" + " y" * 100
+    out = "".join([*map(redactor.feed, text), redactor.finish()])
+    assert out == redact(text)
+    assert "tr0ub" not in out
+
+
+def test_what_is_held_is_bounded_and_text_without_secrets_comes_through():
+    redactor = StreamRedactor(look_ahead=64, max_held=128)
+    text = "sk-" + "a1B2" * 500
+    out = [redactor.feed(text[at : at + 10]) for at in range(0, len(text), 10)]
+    assert len(redactor._held) <= 128 + 10
+    assert "".join([*out, redactor.feed(" after"), redactor.finish()]) == "[REDACTED:OPENAI_KEY] after"
+    plain = "The cache holds 100 entries. " * 40
+    assert "".join([*map(redactor.feed, plain), redactor.finish()]) == plain
+    with pytest.raises(InvalidArgumentError, match="look_ahead is 5"):
+        StreamRedactor(look_ahead=5)
