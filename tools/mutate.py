@@ -40,7 +40,15 @@ PAGE = ROOT / "docs" / "proofs.md"
 LAST = "<!-- end of the mutants -->"
 
 # What proves each module, the quickest first.
-_BREAKER = ("test_breaker", "test_settings", "test_breaker_model", "test_rates", "test_frame", "test_bad_input")
+_BREAKER = (
+    "test_breaker",
+    "test_breaker_restart",
+    "test_settings",
+    "test_breaker_model",
+    "test_rates",
+    "test_frame",
+    "test_bad_input",
+)
 TESTS = {
     "probes": ("test_probes", *_BREAKER),
     "detector": ("test_detectors", *_BREAKER),

@@ -387,7 +387,7 @@ class CircuitBreaker:
         if snapshot.state is CircuitState.OPEN and snapshot.reopen_at is None:
             left = math.inf
         elif snapshot.state is CircuitState.OPEN and snapshot.reopen_at is not None:
-            longest = self.config.longest_break_s(60)
+            longest = self.config.longest_break_s(1000)
             left = min(max(0.0, (snapshot.reopen_at - now).total_seconds()), longest)
         self.openings_in_a_row = max(1, self.openings_in_a_row)
         began = self._clock.monotonic()
