@@ -44,7 +44,9 @@ def test_a_break_that_ended_meanwhile_is_over_at_once(clock):
     breaker.open()
     kept = breaker.snapshot()
     clock.advance(12.0)
-    assert restored(kept, clock).retry_after_s == 0.0
+    after = restored(kept, clock)
+    assert after.retry_after_s == 0.0
+    assert after.snapshot().opened_at == kept.opened_at != clock.now()
 
 
 def test_a_half_open_one_probes_at_once_whatever_moment_was_kept_with_it(clock):
