@@ -25,11 +25,13 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+
+import psutil
 
 from mutants import Mutant, mutants_of
 
@@ -57,11 +59,11 @@ TESTS = {
     "breaker": (*_BREAKER, "test_released_once"),
     "budget": ("test_budget", "test_settings", "test_retry"),
     "bulkhead": ("test_bulkhead", "test_settings", "test_bad_input", "test_telling"),
-    "parking": ("test_parking", "test_settings"),
     "pace": ("test_pace", "test_parking"),
 }
-# Time of the machine, which does not depend on what else runs on it, for loops; of the clock, for hangs.
-_CPU_S, _LIMIT_S = 30, 300.0
+# A mutant that loops is ended by the time it has used, one that hangs because it uses none: neither depends on what
+# else the machine does, as a limit by the clock would.
+_CPU_S, _IDLE_S, _IDLE_CPU_S = 60, 60.0, 0.2
 _MEMORY_BYTES = 3 * 2**30
 
 
@@ -72,6 +74,16 @@ class Verdict:
     module: str
     mutant: Mutant
     has_survived: bool
+
+
+@dataclass(slots=True)
+class _Child:
+    """A process that tests one mutant, and the time it had used when it was last looked at."""
+
+    pid: int
+    mutant: Mutant
+    looked_at: float = field(default_factory=time.monotonic)
+    used_s: float = 0.0
 
 
 class _Changed(SourceFileLoader, MetaPathFinder):
@@ -134,7 +146,9 @@ def _load_ahead() -> None:
     ):  # fmt: skip
         importlib.import_module(name)
     hypothesis = importlib.import_module("hypothesis")
-    hypothesis.settings.register_profile("mutants", max_examples=40, deadline=None, database=None)
+    hypothesis.settings.register_profile(
+        "mutants", max_examples=40, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+    )
     # No child has to look through what is loaded here, nor for plugins that these tests do not use.
     gc.collect()
     gc.freeze()
@@ -151,15 +165,16 @@ def _run(module: str, *, match: str, jobs: int) -> list[Verdict]:
         raise SystemExit(f"{module}: its tests fail without any change; run pytest on them")
     mutants = [mutant for mutant in mutants if match in mutant.key]
     began, verdicts = time.monotonic(), []
-    under_way: dict[int, tuple[Mutant, float]] = {}
+    under_way: list[_Child] = []
     waiting = iter(mutants)
     while len(verdicts) < len(mutants):
         while len(under_way) < jobs and (mutant := next(waiting, None)) is not None:
-            under_way[_start(module, path, tree, mutant)] = (mutant, time.monotonic())
-        for pid, (mutant, started) in list(under_way.items()):
-            code = _ended(pid, started)
+            under_way.append(_Child(_start(module, path, tree, mutant), mutant))
+        for child in list(under_way):
+            code = _ended(child)
             if code is not None:
-                del under_way[pid]
+                under_way.remove(child)
+                mutant = child.mutant
                 verdicts.append(Verdict(module, mutant, has_survived=code == 0))
                 if code == 0:
                     print(f"{path.relative_to(ROOT)}:{mutant.line}: survived: {mutant.key}", flush=True)
@@ -187,7 +202,7 @@ def _start(module: str, path: Path, tree: ast.Module, mutant: Mutant | None) -> 
         options = [
             "-x",
             "-q",
-            "--timeout=90",
+            "--timeout=0",
             "--no-header",
             "--confcutdir=tests/unit/resilience",
             "-W",
@@ -213,13 +228,17 @@ def _wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _ended(pid: int, started: float) -> int | None:
-    done, status = os.waitpid(pid, os.WNOHANG)
+def _ended(child: _Child) -> int | None:
+    done, status = os.waitpid(child.pid, os.WNOHANG)
     if done:
         return os.waitstatus_to_exitcode(status)
-    if time.monotonic() - started > _LIMIT_S:
-        os.kill(pid, signal.SIGKILL)
-        return _wait(pid)
+    if time.monotonic() - child.looked_at > _IDLE_S:
+        times = psutil.Process(child.pid).cpu_times()
+        used_s = times.user + times.system
+        if used_s - child.used_s < _IDLE_CPU_S:
+            os.kill(child.pid, signal.SIGKILL)
+            return _wait(child.pid)
+        child.looked_at, child.used_s = time.monotonic(), used_s
     return None
 
 

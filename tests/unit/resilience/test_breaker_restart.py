@@ -71,3 +71,21 @@ def test_what_was_counted_goes_on_being_counted(clock):
     after = restored(breaker.snapshot(), clock)
     after.admit().release(Outcome.TIMEOUT)
     assert (after.statistics().successes, after.statistics().failures, after.state) == (1, 2, CircuitState.CLOSED)
+
+
+def test_a_restored_break_ends_when_the_clock_goes_back_and_an_isolation_does_not(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.open()
+    opened = restored(breaker.snapshot(), clock)
+    breaker.isolate()
+    isolated = restored(breaker.snapshot(), clock)
+    assert opened.retry_after_s == 10.0
+    clock.advance(-3600.0)
+    assert (opened.retry_after_s, isolated.retry_after_s) == (0.0, None)
+
+
+def test_a_break_whose_beginning_was_not_kept_begins_now(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.open()
+    kept = replace(breaker.snapshot(), opened_at=None)
+    assert restored(kept, clock).snapshot().opened_at == clock.now()

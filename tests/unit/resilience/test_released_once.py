@@ -126,6 +126,7 @@ STACKS = {
     "bulkhead": {"bulkhead": BulkheadConfig(max_concurrent=1)},
     "limit": {"limit": Adaptive(start=2)},
     "soft timeout": {"soft_timeout": SoftTimeout(min_samples=1, at_least_s=0.005)},
+    "patient soft timeout": {"soft_timeout": SoftTimeout(min_samples=1, at_least_s=60.0)},
     "hedge": {"hedge": Hedge(min_samples=1)},
 }
 
@@ -134,6 +135,9 @@ def fits(form, stack, end):
     if form == "stream":
         return stack in {"compiled", "bulkhead"}
     # A block has no attempt to limit: the deadline ends it, and nobody is blamed.
+    if stack == "soft timeout" and end != "timeout":
+        # On a slow machine it would speak of calls that end well.
+        return False
     return (form != "guard" or stack in {"compiled", "bulkhead"}) and end != "close"
 
 
@@ -155,14 +159,19 @@ async def ended(form, policy, end):
 @pytest.mark.parametrize(("form", "stack", "end"), CASES)
 async def test_each_permit_is_released_once_with_how_the_call_ended(form, stack, end):
     breaker = CountingBreaker()
-    limits = {"deadline_s": 0.05} if form == "guard" else {"deadline_s": 60.0, "attempt_timeout_s": 0.02}
+    limits = {"deadline_s": 60.0}
+    if end == "timeout":
+        limits = {"deadline_s": 0.05} if form == "guard" else {"deadline_s": 60.0, "attempt_timeout_s": 0.02}
     policy = Policy("p", breaker=breaker, retry=RetryConfig(max_retries=1, base_delay=0.0), **limits, **STACKS[stack])
-    await policy.call(asyncio.sleep, 0)
+    while not breaker.permits or breaker.permits[-1].outcomes[0] is not Outcome.SUCCESS:
+        # One success, from which the parts that learn begin; a slow machine may need more than one call for it.
+        with suppress(AttemptTimeoutError, DeadlineExceededError):
+            await policy.call(asyncio.sleep, 0)
     breaker.permits.clear()
     await ended(form, policy, end)
     expected = Outcome.NEUTRAL if (form, end) == ("guard", "timeout") else ENDS[end]
     released = [permit.outcomes for permit in breaker.permits]
-    if stack == "soft timeout" and end in {"timeout", "cancel"}:
+    if stack == "soft timeout":
         # The early word counts; the late one is heard by nobody.
         assert {outcomes[0] for outcomes in released} <= {Outcome.TIMEOUT, Outcome.NEUTRAL}
     elif stack == "hedge":
@@ -180,12 +189,13 @@ async def test_each_permit_is_released_once_with_how_the_call_ended(form, stack,
 
 
 @pytest.mark.parametrize("end", [end for end in ENDS if end != "close"])
-@pytest.mark.parametrize("limits", [{}, {"attempt_timeout_s": 0.02}])
+@pytest.mark.parametrize("is_limited", [False, True])
 @pytest.mark.parametrize("retry", [None, RetryConfig(max_retries=1, base_delay=0.0)])
-async def test_each_ticket_of_a_compiled_frame_is_settled_once(limits, retry, end):
-    if end == "timeout" and not limits:
+async def test_each_ticket_of_a_compiled_frame_is_settled_once(is_limited, retry, end):
+    if end == "timeout" and not is_limited:
         pytest.skip("nothing ends it")
     breaker = CountingTickets()
+    limits = {"attempt_timeout_s": 0.02 if end == "timeout" else 60.0} if is_limited else {}
     policy = Policy("p", breaker=breaker, retry=retry, **limits)
     assert "call" in vars(policy)
     await ended("call", policy, end)
