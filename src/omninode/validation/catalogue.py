@@ -205,7 +205,10 @@ CATALOGUE = MappingProxyType[str, Entry](
 # What a code of no family is taken for; a detector added from outside may bring its own.
 _OTHER = Entry(code="", title="A finding of another detector", detector="other")
 
-_RULES = {"secrets": "secret_rules.toml", "injection": "injection_rules.toml"}
+_RULES = {
+    "secrets": ("secret_rules.toml", "personal_rules.toml"),
+    "injection": ("injection_rules.toml", "injection_model.npz", "look_alikes.toml"),
+}
 
 
 def entry(code: str) -> Entry:
@@ -219,12 +222,14 @@ def entry(code: str) -> Entry:
 
 @cache
 def detector_version(detector: str) -> str:
-    """The release of the package; for a detector that works by a table of rules also the digest of that table."""
+    """The release of the package; for a detector that works by rules or weights also the digest of those."""
     try:
         release = installed("omninode")
     except PackageNotFoundError:  # run from a source tree that nobody installed
         release = "unreleased"
     if detector not in _RULES:
         return release
-    table = files(__package__).joinpath(_RULES[detector]).read_bytes()
-    return f"{release}+{hashlib.sha256(table).hexdigest()[:8]}"
+    digest = hashlib.sha256()
+    for name in _RULES[detector]:
+        digest.update(files(__package__).joinpath(name).read_bytes())
+    return f"{release}+{digest.hexdigest()[:8]}"
