@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import orjson
@@ -47,6 +48,7 @@ async def run_bench(
     is_strict: bool = False,
     screen: Screen | None = None,
     effort: float = 1.0,
+    data: Path | None = None,
 ) -> int:
     """Measure the scenarios called `names` (see `chosen`), show them, and return the exit code.
 
@@ -58,7 +60,7 @@ async def run_bench(
     if list_only:
         shown.listed(scenarios if names else ALL)
         return 0
-    report = await measure_all(scenarios, effort=effort, screen=None if as_json else shown)
+    report = await measure_all(scenarios, effort=effort, screen=None if as_json else shown, data=data)
     if as_json:
         sys.stdout.write(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n")
     return 0 if report.is_complete and (report.is_reached or not is_strict) else 1
@@ -81,12 +83,12 @@ def real_ones(names: Sequence[str]) -> list[str]:
 
 
 async def measure_all(
-    scenarios: Sequence[Scenario], *, effort: float = 1.0, screen: Screen | None = None
+    scenarios: Sequence[Scenario], *, effort: float = 1.0, screen: Screen | None = None, data: Path | None = None
 ) -> BenchReport:
     """The report on `scenarios`, measured one after another."""
     began = time.monotonic()
     reports = []
-    async with Surroundings(effort=effort) as room:
+    async with Surroundings(effort=effort, data=data) as room:
         environment: Environment = await describe(room)
         for scenario in scenarios:
             if screen is not None:

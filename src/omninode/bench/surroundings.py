@@ -24,12 +24,14 @@ class Surroundings:
 
     Args:
         effort: scales rounds, calls and time; 1 for figures to publish, less to see that everything runs.
+        data: the folder of labelled texts that are not part of the project; a scenario says what it leaves out without.
     """
 
-    def __init__(self, *, effort: float = 1.0) -> None:
+    def __init__(self, *, effort: float = 1.0, data: Path | None = None) -> None:
         if not 0 < effort <= 10:
             raise InvalidArgumentError(f"effort is {effort}; pass more than 0 and at most 10")
         self.effort = effort
+        self.data = data
         self._stack = AsyncExitStack()
         self._directory: Path | None = None
         self._server: EmbeddedPostgres | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,6 +35,9 @@ def bench(
         bool, typer.Option("--real", help="In place of a simulation, the same on real HTTP and real time, in minutes.")
     ] = False,
     is_strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a figure is not reached.")] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of labelled texts (train and dev.jsonl.gz), for validation.")
+    ] = None,
 ) -> None:
     """Measure the claims: both arms real, interleaved, as ratios beside the physical limit."""
     from rich.console import Console
@@ -46,7 +50,9 @@ def bench(
     # In a file or a pipe there is no width to keep to, and a cut column would hide a figure.
     screen = _RichScreen(console if console.is_terminal else Console(width=_FILE_WIDTH))
     raise typer.Exit(
-        run_async(run_bench(chosen, as_json=as_json, list_only=list_only, is_strict=is_strict, screen=screen))
+        run_async(
+            run_bench(chosen, as_json=as_json, list_only=list_only, is_strict=is_strict, screen=screen, data=data)
+        )
     )
 
 

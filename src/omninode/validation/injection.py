@@ -34,11 +34,10 @@ _MOST_HITS = 16
 _TALKED_ABOUT = 0.38
 # What is only talked about is flagged, never refused, however much of it there is.
 _TALKED_ABOUT_MOST = 0.8
-# The model's threshold, at which one benign text in a hundred passes, stands at these scores: the policy's defaults for
-# blocking a prompt and for dropping an item, as log-odds. Further below than this the model is not heard.
-_AT_BLOCK = math.log(0.85 / 0.15)
-_AT_DROP = math.log(0.7 / 0.3)
-_SILENT_BELOW = -0.25
+# The model's threshold, at which one benign text in a hundred passes, stands at the policy's defaults for blocking a
+# prompt and for dropping an item; so far below it, in log-odds, stands the default for a finding.
+_AT_BLOCK, _AT_DROP, _AT_FLAG = 0.85, 0.7, 0.35
+_NEAR = -0.25
 # A policy that refuses from 1.0 on refuses nothing for its wording.
 _LEARNED_MOST = 0.999
 
@@ -81,7 +80,7 @@ class _Hit:
 
 
 def assess(cleaned: Derived, *, original: str, is_material: bool = False) -> Verdict | None:
-    """The verdict on the cleaned text; None when nothing speaks. `original` is the text before it was cleaned.
+    """The verdict on the cleaned text; None when there is nothing to read. `original` is the text before it was cleaned.
 
     `is_material` says that the text is not meant to instruct anybody: then any instruction in it is out of place.
     """
@@ -103,21 +102,31 @@ def _joined(ruled: Verdict | None, learned: Verdict | None) -> Verdict | None:
     return replace(ruled, score=score, evidence=(*ruled.evidence, *learned.evidence))
 
 
-def _learned(view: View, *, is_material: bool) -> Verdict | None:
-    """What the trained model says, when it comes near its threshold."""
+def _learned(view: View, *, is_material: bool) -> Verdict:
+    """What the trained model says; evidence only when it comes near its threshold."""
     text = view.derived.text
     head = packaged().planted if is_material else packaged().direct
     facts, (start, end) = head.facts(text)
     odds = head.log_odds(facts)
-    if odds < _SILENT_BELOW:
-        return None
+    score = _on_the_scale(odds, threshold=_AT_DROP if is_material else _AT_BLOCK)
+    if odds < _NEAR:
+        return Verdict(score=score, span=view.derived.span(start, end), evidence=(), excerpt="")
     suffix = "" if view.name == "text" else f" in {view.name}"
     return Verdict(
-        score=min(_LEARNED_MOST, round(1.0 / (1.0 + math.exp(-odds - (_AT_DROP if is_material else _AT_BLOCK))), 3)),
+        score=score,
         span=view.derived.span(start, end),
         evidence=(f"wording{suffix}: " + ", ".join(head.strongest(redact(text[start:end]))),),
         excerpt=excerpt(redact(text[start:end])),
     )
+
+
+def _on_the_scale(odds: float, *, threshold: float) -> float:
+    """Log-odds, zero at the model's threshold, as a score that is `threshold` there and rises with them throughout."""
+    if odds >= 0.0:
+        return min(_LEARNED_MOST, round(1.0 - (1.0 - threshold) * math.exp(-odds), 4))
+    if odds >= _NEAR:
+        return round(threshold - (threshold - _AT_FLAG) * odds / _NEAR, 4)
+    return round(_AT_FLAG * 0.99 * math.exp(odds - _NEAR), 6)
 
 
 def _judged(view: View) -> Verdict | None:

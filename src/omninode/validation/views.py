@@ -19,6 +19,8 @@ from importlib.resources import files
 from itertools import islice
 from urllib.parse import unquote
 
+import numpy as np
+import numpy.typing as npt
 import re2
 
 from omninode.validation.origin import Derived, Pieces
@@ -26,7 +28,12 @@ from omninode.validation.unicode import clean
 
 __all__ = ["View", "scored_text", "views"]
 
-_DEPTH = 2
+_SPACED_PIECE = 128
+_GAP_SIGNS = np.array([chr(code) in " .-_*/|" for code in range(129)])
+_WORDS = np.array([chr(code).isalnum() or chr(code) == "_" for code in range(128)] + [True])
+_DEPTH = 3
+# Of one encoded run so much is decoded from its head and as much from its tail; multiples of what any code groups by.
+_RUN_END = 6_000
 _MOST_RUNS = 32
 
 
@@ -89,11 +96,14 @@ def _disguises(plain: Derived, latin: str) -> Iterator[View]:
 
 
 # Common in most European languages written forwards, rare backwards or turned by thirteen letters.
-_FREQUENT = ("the", "ing", "ion", "ous", "and", "you", "est", "ent", "der", "que", "all", "for", "ch", "re", "pr", "st")
+_FREQUENT = (
+    *("the", "ing", "ion", "ous", "and", "you", "est", "ent", "der", "que", "all", "for", "ich", "ein", "che", "les"),
+    *("los", "ung", "our", "pro", "ver", "con", "are", "out", "hat", "str"),
+)
 
 
 def _is_likelier(text: str, *, than: str) -> bool:
-    return _frequent(text) >= 3 + 2 * _frequent(than)
+    return _frequent(text) >= 2 + _frequent(than)
 
 
 def _is_leet(text: str) -> bool:
@@ -172,17 +182,35 @@ def _looks_like() -> dict[int, str]:
 
 def _spaced(plain: Derived) -> Iterator[View]:
     """Words written one letter at a time ("i g n o r e"), with the gaps inside them closed."""
-    text, pieces, done = plain.text, Pieces(), 0
-    for match in _pattern(r"(?:\b\w[ .\-_*/|]){2,}\w\b").finditer(text):
-        start, end = match.span()
-        pieces.add(text[done:start], start=done, end=start)
-        pieces.add(text[start:end:2], start=start, end=end, is_copy=False)
-        done = end
-    if done:
-        pieces.add(text[done:], start=done, end=len(text))
-        closed = pieces.derived(plain)
-        is_most = len(text) - len(closed.text) > len(text) // 4
-        yield View(name="spaced", derived=closed, reads_like_language=is_most)
+    text = plain.text
+    if _pattern(r"(?:\b\w[ .\-_*/|]){2,}\w\b").search(text) is None:
+        return
+    kept = np.flatnonzero(~_gaps(text))
+    pieces = Pieces()
+    # Stretches stand for themselves as a whole: one piece a letter would cost more than all the rest.
+    for at in range(0, kept.size, _SPACED_PIECE):
+        part = kept[at : at + _SPACED_PIECE]
+        start, end = int(part[0]), int(part[-1]) + 1
+        letters = text[start:end] if end - start == part.size else "".join([text[place] for place in part.tolist()])
+        pieces.add(letters, start=start, end=end)
+    closed = pieces.derived(plain)
+    is_most = len(text) - len(closed.text) > len(text) // 6
+    yield View(name="spaced", derived=closed, reads_like_language=is_most)
+
+
+def _gaps(text: str) -> npt.NDArray[np.bool_]:
+    """Where a sign stands between two letters that each stand alone, at least twice in a row."""
+    codes = np.frombuffer(f"  {text}  ".encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    is_word = _WORDS[np.minimum(codes, 128)]
+    is_sign = _GAP_SIGNS[np.minimum(codes, 128)]
+    alone = is_word.copy()
+    alone[1:-1] &= ~is_word[:-2] & ~is_word[2:]
+    gap = np.zeros(codes.size, dtype=bool)
+    gap[1:-1] = is_sign[1:-1] & alone[:-2] & alone[2:]
+    again = np.zeros(codes.size, dtype=bool)
+    again[2:] = gap[:-2]
+    again[:-2] |= gap[2:]
+    return (gap & again)[2:-2]
 
 
 def _hidden_tags(original: str) -> Iterator[View]:
@@ -200,7 +228,7 @@ def _decoded(source: Derived, *, depth: int, budget: int) -> Iterator[View]:
         return
     for name, pattern, decode in _CODES:
         for match in islice(_pattern(pattern).finditer(source.text), _MOST_RUNS):
-            text = decode(match.group())
+            text = decode(_bounded(match.group()))
             if text is None or len(text) > budget:
                 continue
             budget -= len(text)
@@ -211,6 +239,13 @@ def _decoded(source: Derived, *, depth: int, budget: int) -> Iterator[View]:
             yield View(name=name, derived=folded)
             yield View(name=f"{name}, rot13", derived=Derived(text=codecs.encode(folded.text, "rot13"), source=folded))
             yield from _decoded(derived, depth=depth - 1, budget=budget)
+
+
+def _bounded(run: str) -> str:
+    if len(run) <= 2 * _RUN_END:
+        return run
+    # What is left out between is a multiple of twelve, so that groups of two, three and four stay whole.
+    return run[:_RUN_END] + run[len(run) // 12 * 12 - _RUN_END :]
 
 
 def _from_base64(run: str) -> str | None:

@@ -20,6 +20,7 @@ from omninode.bench.scenarios import (
     retry,
     spool,
     start,
+    validation,
 )
 
 __all__ = ["ALL"]
@@ -43,5 +44,6 @@ ALL: tuple[Scenario, ...] = tuple(
         spool,
         crash,
         panels,
+        validation,
     )
 )
