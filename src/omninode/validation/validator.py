@@ -89,10 +89,10 @@ class InputValidator:
 
         It is cut at the policy's `max_prompt_bytes`. For what is told of a prompt before it has been judged.
         """
-        text = text[: self._policy.max_prompt_bytes].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
-        return substituted(
-            clean(text).derived, path="prompt", trust=Trust.USER, policy=self._policy, placeholders=placeholders
-        ).text
+        policy = self._policy.for_trust(Trust.USER)
+        text = text[: policy.max_prompt_bytes].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+        derived = clean(text).derived
+        return substituted(derived, path="prompt", trust=Trust.USER, policy=policy, placeholders=placeholders).text
 
     def _begun(self, route: str | None, placeholders: Placeholders | None) -> _Work:
         policy = self._policy.for_route(route)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from omninode.core.errors import InvalidArgumentError
 from omninode.validation.placeholders import Placeholders
-from omninode.validation.policy import ValidationPolicy
+from omninode.validation.policy import Override, Trust, ValidationPolicy
 from omninode.validation.report import Action
 from omninode.validation.secrets import personal_kinds, redact, scan
 from omninode.validation.validator import InputValidator
@@ -171,3 +171,12 @@ def test_more_values_than_the_bound_share_a_name_without_number():
         "<<EMAIL_1>>",
     ]
     assert names.overflowed == 1
+
+
+async def test_what_is_told_of_a_prompt_follows_the_policy_for_users():
+    policy = ValidationPolicy(trusts={Trust.USER: Override(personal_data=Action.REDACT)})
+    validator = InputValidator(policy)
+    names = Placeholders()
+    assert validator.sanitized("mail a@b.co", placeholders=names) == "mail <<EMAIL_1>>"
+    report = await validator.validate_and_sanitize("mail a@b.co", None, {"i": "from c@d.co"}, placeholders=names)
+    assert (report.sanitized_prompt, report.sanitized_items["i"]) == ("mail <<EMAIL_1>>", "from c@d.co")
