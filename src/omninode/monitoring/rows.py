@@ -44,7 +44,8 @@ _OURS = frozenset({"id", "ts", "run_id", "started_at", "finished_at", "status", 
 
 
 def row_of(event: Event) -> tuple[str, Row] | None:
-    """The table and the row that keep `event`; None for a class that is only for listeners (starts of phases, tasks).
+    """The table and the row that keep `event`; None for a class that others keep (audited acts) or nobody
+    does (starts of phases, tasks).
 
     Text and labels are redacted.
     """
