@@ -171,8 +171,12 @@ _LEET = str.maketrans("431057@$!|", "aeiostasil")
 @cache
 def _looks_like() -> dict[int, str]:
     """Code points that read as a Latin letter: the look-alikes, and letters with marks."""
-    alikes = tomllib.loads(files(__package__).joinpath("look_alikes.toml").read_text(encoding="utf-8"))
-    table = {ord(alike): letter for letter, several in alikes.items() for alike in several}
+    table: dict[int, str] = {}
+    for name in ("look_alikes.toml", "confusables.toml"):
+        alikes = tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+        for letter, several in alikes.items():
+            for alike in several:
+                table.setdefault(ord(alike), letter)
     for code in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00)):
         letter = unicodedata.normalize("NFD", chr(code))[0]
         if letter.isascii():

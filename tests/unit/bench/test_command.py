@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 def test_every_scenario_states_its_claim_its_arms_and_its_limit() -> None:
     assert [entry.name for entry in ALL] == [
         "gathering", "quorum", "batch", "breaker", "retry", "context", "analytics", "pipeline", "start",
-        "resilience", "resilience-real", "overhead", "database", "spool", "crash", "panels",
+        "resilience", "resilience-real", "overhead", "database", "spool", "crash", "panels", "validation",
     ]  # fmt: skip
     assert all(entry.claim and entry.compared and entry.limit for entry in ALL)
 

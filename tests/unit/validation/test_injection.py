@@ -49,6 +49,9 @@ DISGUISES = {
     "Cyrillic look-alikes": lambda t: t.translate(
         str.maketrans("aeopcyxi", "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456")
     ),
+    "Cherokee and Lisu look-alikes": lambda t: t.translate(
+        str.maketrans({"i": "\u13a5", "v": "\ua4e6", "s": "\ua4e2", "p": "\ua4d1", "r": "\u1d26"})
+    ),
     "accents": lambda t: t.translate(str.maketrans("aeiou", "áèîöű")),
     "piled marks": lambda t: "".join(c + "\u0336\u0353" if c.isalpha() else c for c in t),
     "leet": lambda t: t.translate(str.maketrans("aeiost", "431057")),
