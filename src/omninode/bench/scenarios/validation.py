@@ -151,7 +151,7 @@ def _taken_ms(text: str) -> float:
 
 SCENARIO = Scenario(
     name="validation",
-    claim="the injection guard finds four of five attacks at one false alarm in a hundred, in a third of a millisecond",
+    claim="the injection guard finds what it can at one false alarm in a hundred, in a third of a millisecond",
     compared="rules and model together at the policy's thresholds, which were fixed before, against labelled texts",
     limit="what can be told from the text alone, without the instructions it was written against",
     run=_run,
