@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "storage/advisor.py": {"quoted(row['schema'])", "quoted(row['table'])"},
     "storage/batch.py": {
         *("_STAGE", "_names(plan.columns)", "', '.join(map(_staged, plan.columns))", "plan.table.quoted"),
-        *("quoted(key.name)", "table", "source", "same", "sent", "sets", "values"),
+        *("quoted(key.name)", "_names(key)", "casts", "table", "source", "same", "sent", "sets", "values"),
     },
     "storage/dump.py": {"quoted(between)", "quoted(current)", "quoted(made.database)", "quoted(other)"},
     "storage/embedded.py": {"quoted(config.database)"},
