@@ -52,8 +52,8 @@ class Deadline:
         return cls.after(int(text) / 1000, clock=clock)
 
     def header(self) -> str:
-        """What remains, as the value of the header, rounded down."""
-        return str(int(self.remaining() * 1000))
+        """What remains, as the value of the header, rounded down; the most that it can say where more remains."""
+        return str(min(int(self.remaining() * 1000), 10**_MOST_DIGITS - 1))
 
     def remaining(self) -> float:
         """Seconds left; 0.0 once it has passed."""

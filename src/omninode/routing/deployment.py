@@ -224,6 +224,11 @@ class Deployment:
         return self.config.name
 
     @property
+    def has_answered(self) -> bool:
+        """Whether one of its calls ever succeeded."""
+        return self._calls > self._failed
+
+    @property
     def is_admitting(self) -> bool:
         """Whether its breaker would let a call through now."""
         return self.breaker.retry_after_s == 0.0

@@ -63,10 +63,11 @@ class Failover:
 
         When each is having a break, waits for one to end; when each has failed although another attempt may help,
         tries all again after a while: as long as the deadline of the scope allows and, in the second case, the
-        successes of these deployments pay for it. Raises the one error that says most, naming every deployment that
-        was tried or left out.
+        successes of these deployments pay for it. Where none of them has ever answered there is nothing to wait for: an
+        address or a key is wrong, and waiting would only hide it. Raises the one error that says most, naming every
+        deployment that was tried or left out.
         """
-        if self._park is None:
+        if self._park is None or not any(entry.has_answered for entry in candidates):
             return await self._round(request, candidates, role=role, trail=trail)
         room = self._room(candidates, self._park)
         while True:

@@ -80,10 +80,10 @@ async def test_a_real_trial_counts_at_its_server_what_the_callers_met() -> None:
 
 
 async def test_the_batch_arms_leave_the_same_rows(database) -> None:
-    from omninode.bench.scenarios.batch import _Arms
+    from omninode.bench.scenarios.batch import _ways
     from omninode.storage.optimizer import PerformanceOptimizer
 
-    arms = _Arms(database, PerformanceOptimizer(database), 30)
+    arms = _ways(database, PerformanceOptimizer(database), 30)
     for arm in arms.inserts().values():
         await arm()
         assert await database.fetchval("bench_rows.count") == 30

@@ -76,6 +76,8 @@ def place(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
+    # Fifty secrets in a row are no language; what the injection model makes of them is not the question here.
+    (tmp_path / "omninode.toml").write_text('[guard.actions]\n"INJECTION.DIRECT" = "flag"\n')
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     (workspace / "notes.md").write_text(f"# Retries of the parser\n{joined(SECRETS[:25])}\n")

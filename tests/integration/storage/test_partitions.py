@@ -156,10 +156,11 @@ async def test_a_question_about_time_opens_only_the_children_of_that_time(databa
     async with database.acquire() as session:
         everything = {child.name for child in await children(session, ["performance_metrics"])}
         rows = await session.driver.fetch(
-            "EXPLAIN SELECT * FROM performance_metrics WHERE id >= omn_since($1) AND ts >= $1", NOW + DAY
+            "EXPLAIN SELECT * FROM performance_metrics WHERE id >= omn_since($1) AND ts >= $1", NOW + 2 * DAY
         )
     plan = "\n".join(row[0] for row in rows)
-    assert child_of("performance_metrics", NOW) not in plan.replace(child_of("performance_metrics", NOW + DAY), "")
+    # Not tomorrow's: just after midnight the time allowed for clocks that differ reaches into the day before.
+    assert child_of("performance_metrics", NOW) not in plan
     assert {name for name in everything if f" {name}" in plan} < everything
 
 

@@ -48,9 +48,9 @@ def failing(_: int) -> Exception:
     return ProviderUnavailableError("down", status=500)
 
 
-def router_for(clock: VirtualClock, *plays: Scripted, **settings: object) -> Router:
+def router_for(clock: VirtualClock, *plays: Scripted, has_answered: bool = True, **settings: object) -> Router:
     names = [f"d{number}" for number in range(len(plays))]
-    return Router(
+    router = Router(
         [
             DeploymentConfig(name=name, protocol="openai", base_url="http://127.0.0.1/", model="m", timeout_s=5.0)
             for name in names
@@ -60,6 +60,9 @@ def router_for(clock: VirtualClock, *plays: Scripted, **settings: object) -> Rou
         settings=RouterSettings(**settings),
         parts=RouterParts(providers=dict(zip(names, plays, strict=True)), seed=7),
     )
+    for deployment in router._deployments.values():
+        deployment._calls = int(has_answered)
+    return router
 
 
 async def ended(router: Router, clock: VirtualClock, deadline_s: float | None) -> tuple[str | Exception, float]:
@@ -72,6 +75,20 @@ async def ended(router: Router, clock: VirtualClock, deadline_s: float | None) -
         except OmniNodeError as error:
             end = error
     return end, clock.monotonic() - began
+
+
+def test_nobody_waits_for_a_deployment_that_has_never_answered() -> None:
+    async def main(clock: VirtualClock) -> None:
+        router = router_for(clock, Scripted(failing), has_answered=False, retry=ONCE)
+        end, took_s = await ended(router, clock, 600.0)
+        assert isinstance(end, OmniNodeError)
+        assert took_s < 10.0
+        router._deployments["d0"].breaker.open()
+        end, took_s = await ended(router, clock, 600.0)
+        assert isinstance(end, BreakerOpenError)
+        assert (took_s, router.statistics().parked) == (0.0, 0)
+
+    run_virtual(main)
 
 
 def test_a_call_waits_for_a_break_to_end_and_shows_as_parked() -> None:
