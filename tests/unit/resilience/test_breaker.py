@@ -13,7 +13,7 @@ from omninode.core.deadline import Deadline
 from omninode.core.errors import BreakerOpenError, InvalidArgumentError, RequestRejectedError
 from omninode.core.events import BreakerChanged
 from omninode.core.ids import uuid7
-from omninode.resilience import CircuitBreaker, CircuitBreakerConfig, CircuitState, Outcome, Sequential
+from omninode.resilience import CircuitBreaker, CircuitBreakerConfig, CircuitState, Outcome, Sequential, SlowCallRate
 from omninode.resilience.circuit import Break
 
 pytestmark = pytest.mark.unit
@@ -512,3 +512,37 @@ def test_what_began_on_the_word_of_others_stays_second_hand_until_it_closes(cloc
     breaker.close()
     breaker.open()
     assert not breaker.snapshot().is_second_hand
+
+
+def test_events_say_what_was_done_by_hand_and_how_long_only_a_break_lasts(clock, sink):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock, sink=sink)
+    for move in (breaker.open, breaker.close, breaker.isolate, breaker.reset):
+        move()
+    for _ in range(3):
+        breaker.admit().release(Outcome.TRANSIENT)
+    clock.advance(10.0)
+    breaker.admit().release(Outcome.SUCCESS)
+    breaker.admit().release(Outcome.SUCCESS)
+    told = [(event.after, event.is_by_hand, event.retry_after_s) for event in sink.of(BreakerChanged)]
+    assert told == [
+        ("open", True, 10.0), ("closed", True, None), ("open", True, None), ("closed", True, None),
+        ("open", False, 10.0), ("half_open", False, None), ("closed", False, None),
+    ]  # fmt: skip
+
+
+def test_while_a_probe_is_under_way_a_third_of_a_second_is_the_wait(clock):
+    breaker = CircuitBreaker("b", CONFIG, clock=clock)
+    breaker.open()
+    clock.advance(10.0)
+    probe = breaker.admit()
+    assert breaker.retry_after_s == 0.3
+    probe.release(Outcome.NEUTRAL)
+    assert breaker.retry_after_s == 0.0
+
+
+def test_a_breaker_that_times_its_calls_admits_none_by_a_ticket(clock):
+    rule = SlowCallRate(slower_than_s=1.0, calls=5, min_calls=5)
+    breaker = CircuitBreaker("b", CircuitBreakerConfig(detector=rule), clock=clock)
+    assert breaker.ticket == 0
+    breaker.reset()
+    assert breaker.ticket == 0
