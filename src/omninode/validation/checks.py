@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Callable
 from functools import cache
@@ -38,6 +39,31 @@ def _is_strong(value: str) -> bool:
     if not _is_value(value) or not any(character.isalpha() for character in value):
         return False
     return _has_digit(value) or any(sign in "!@#$%^*~+/" for sign in value)
+
+
+@cache
+def _runs() -> re2._Regexp:
+    return re2.compile("[A-Za-z0-9]{16,}")
+
+
+def _is_cased(value: str) -> bool:
+    """A run of 16 letters and digits or more with letters of both cases, as hardly any word or number has."""
+    return any(run != run.lower() and run != run.upper() for run in _runs().findall(value))
+
+
+def _is_mixed(value: str) -> bool:
+    """Such a run with a digit in it too, as names in code seldom have."""
+    return any(run != run.lower() and run != run.upper() and _has_digit(run) for run in _runs().findall(value))
+
+
+def _is_jose(value: str) -> bool:
+    """Whether the part before the first dot is the header of a token (RFC 7515): an object of JSON in base64."""
+    header = value.partition(".")[0]
+    try:
+        text = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)).decode("ascii")
+    except ValueError:
+        return False
+    return text.startswith('{"') and text.rstrip().endswith("}")
 
 
 def _is_card(value: str) -> bool:
@@ -158,6 +184,9 @@ CHECKS = MappingProxyType[str, Callable[[str], bool]](
         "digit": _has_digit,
         "value": _is_value,
         "strong": _is_strong,
+        "mixed": _is_mixed,
+        "cased": _is_cased,
+        "jose": _is_jose,
         "luhn": _is_card,
         "iban": _is_iban,
         "email": _is_email,

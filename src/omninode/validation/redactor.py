@@ -76,4 +76,4 @@ class StreamRedactor:
             done = secret.end
         parts.append(text[done:cut])
         self._context, self._held = text[max(0, cut - _CONTEXT) : cut], text[cut:]
-        return redact("".join(parts))
+        return redact("".join(parts), before=text[:shift])

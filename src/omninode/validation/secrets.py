@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -30,6 +30,9 @@ _FILES = ("secret_rules.toml", "personal_rules.toml")
 # No rule can match anything shorter.
 _SHORTEST = 6
 _MOST_LOOKS = 8
+# The letter of `\n` in the text of a program or of JSON, and of `%3D`, is no part of a word that a key is glued to.
+_ESCAPE = r"(?:\\(?:[abfnrtv]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})|%[0-9A-Fa-f]{2}|\x1b\[[0-9;]*[A-Za-z])"
+_EDGE = rf"(?:\b|{_ESCAPE})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -76,22 +79,23 @@ def scan(text: str, *, personal: bool = False) -> tuple[Secret, ...]:
     return _merged(found)
 
 
-def redact(text: str) -> str:
+def redact(text: str, *, before: str = "") -> str:
     """`text` with every secret replaced by `[REDACTED:<KIND>]`; the same string when there is none. Never raises.
 
+    `before` is what stands in front of `text` and is done with; a word that begins there is no key that begins here.
     Redacting twice gives the same as redacting once.
     """
-    secrets = scan(text)
+    shift = len(before)
     # What is left beside a placeholder may read as a secret that it was not part of before: look again, until it is not.
     for _ in range(_MOST_LOOKS):
+        secrets = [secret for secret in scan(before + text) if secret.end > shift]
         if not secrets:
             break
         parts, done = [], 0
         for secret in secrets:
-            parts += [text[done : secret.start], placeholder(secret.kind)]
-            done = secret.end
+            parts += [text[done : max(0, secret.start - shift)], placeholder(secret.kind)]
+            done = secret.end - shift
         text = "".join([*parts, text[done:]])
-        secrets = scan(text)
     return text
 
 
@@ -129,24 +133,36 @@ def _entries(name: str) -> list[dict[str, Any]]:
 
 @cache
 def _table(names: tuple[str, ...]) -> _Table:
-    entries = [entry for name in names for entry in _entries(name)]
     anchors = re2.Set.SearchSet()
     rules = []
-    for entry in entries:
-        anchors.Add(entry["anchor"])
-        pattern = re2.compile(entry["pattern"])
-        rules.append(
-            _Rule(
-                kind=entry["kind"],
-                pattern=pattern,
-                group=pattern.groupindex.get("secret", 0),
-                entropy=float(entry.get("entropy", 0.0)),
-                check=CHECKS[entry.get("check", "any")],
-                unless_followed=re2.compile(entry["unless_followed"]) if "unless_followed" in entry else None,
-            )
-        )
+    for name in names:
+        for entry in _entries(name):
+            for rule in _read(entry):
+                anchors.Add(entry["anchor"])
+                rules.append(rule)
     anchors.Compile()
     return _Table(anchors, tuple(rules))
+
+
+# Any: a rule as the file has it.
+def _read(entry: dict[str, Any]) -> Iterator[_Rule]:
+    """The rule, and where it has a test for matches inside of a word, the rule for those."""
+    yield _rule(entry, edge=_EDGE, check=entry.get("check", "any"))
+    if "glued" in entry:
+        yield _rule(entry, edge="", check=entry["glued"])
+
+
+# Any: a rule as the file has it.
+def _rule(entry: dict[str, Any], *, edge: str, check: str) -> _Rule:
+    pattern = re2.compile(entry["pattern"].replace("<edge>", edge).replace("<escape>", _ESCAPE))
+    return _Rule(
+        kind=entry["kind"],
+        pattern=pattern,
+        group=pattern.groupindex.get("secret", 0),
+        entropy=float(entry.get("entropy", 0.0)),
+        check=CHECKS[check],
+        unless_followed=re2.compile(entry["unless_followed"]) if "unless_followed" in entry else None,
+    )
 
 
 def _matches(rule: _Rule, text: str) -> Iterable[Secret]:

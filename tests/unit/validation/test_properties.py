@@ -24,8 +24,7 @@ TOKEN = "ghp_" + "a1B2" * 9
 # What the detectors react to, so that random texts are about something; no text of others among it.
 _PARTS = [
     OVERRIDE,
-    # Apart from what stands around it: a key that is the end of a longer word is not told from that word.
-    f" {TOKEN} ",
+    TOKEN,
     base64.b64encode(OVERRIDE.encode()).decode(),
     codecs.encode(OVERRIDE, "rot13"),
     OVERRIDE[::-1],

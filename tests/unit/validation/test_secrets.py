@@ -36,11 +36,11 @@ SECRETS = {
     "ANTHROPIC_KEY": _mixed(size=60).map("sk-ant-api03-{}".format),
     "GITHUB_TOKEN": _mixed(size=36).map("ghp_{}".format) | _mixed(size=60).map("github_pat_{}".format),
     "GITLAB_TOKEN": _mixed(size=20).map("glpat-{}".format),
-    "AWS_ACCESS_KEY": st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", min_size=16, max_size=16).map("AKIA{}".format),
+    "AWS_ACCESS_KEY": st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", min_size=14, max_size=14).map("AKIAQ7{}".format),
     "GOOGLE_KEY": _mixed(size=35).map("AIza{}".format),
     "SLACK_TOKEN": _mixed(size=40).map("xoxb-{}".format),
     "STRIPE_KEY": _mixed(size=24).map("sk_live_{}".format),
-    "HUGGINGFACE_TOKEN": _mixed("abcdefgh", size=34).map(lambda text: "hf_" + text.replace("a1B2c3", "abcdef")),
+    "HUGGINGFACE_TOKEN": _mixed("abcdefGH", size=34).map(lambda text: "hf_" + text.replace("a1B2c3", "abcDEF")),
     "PROVIDER_KEY": _hex(64).map("dop_v1_{}".format) | _mixed(size=40).map("gsk_{}".format),
     "JWT": st.tuples(_mixed(size=30), _mixed(size=43)).map(lambda pair: f"eyJhbGciOiJIUzI1NiJ9.{pair[0]}.{pair[1]}"),
     "PRIVATE_KEY": _mixed(size=64).map(
@@ -49,6 +49,25 @@ SECRETS = {
 }
 _planted = st.one_of(*SECRETS.values())
 _around = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).map(lambda text: f"{text} ")
+# What a key is glued to: letters, digits and signs, the escapes of other notations, the beginnings of other keys.
+_glue = st.lists(
+    st.sampled_from(["token", "KEY", "x", "Z", "0", "_", "-", "\\n", "\\t", "\\u0022", "%3D", "%0a", "\x1b[0m", "é"])
+    | st.sampled_from(
+        ["=", '"', "ghp_", "sk-", "AKIA", "eyJ", "key", "ta", "mon", "ASIA", "shel", "public_", "\n", "&"]
+    )
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=3),
+    max_size=4,
+).map("".join)
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_planted_secret_never_survives_whatever_it_is_glued_to(kind, data):
+    secret = data.draw(SECRETS[kind])
+    before, after = data.draw(_glue), data.draw(_glue)
+    assert secret not in redact(f"{before}{secret}{after}"), (before, after)
+    assert secret not in redact(json.dumps({"a": [f"{before}\n{secret}{after}"]})), (before, after)
 
 
 @pytest.mark.parametrize("kind", SECRETS)
@@ -111,6 +130,18 @@ def test_any_string_is_accepted(text):
         ("GB29NWBK60161331926819", "[REDACTED:IBAN]"),
         ("AccountKey=" + "Ab1+" * 11 + "==;x", "AccountKey=[REDACTED:AZURE_KEY];x"),
         ("123456789:AA" + "Ab1-_" * 6 + "xyz", "[REDACTED:TELEGRAM_TOKEN]"),
+        ("0ghp_" + "a1B2" * 9, "0[REDACTED:GITHUB_TOKEN]"),
+        ("tokenghp_" + "a1B2" * 9, "token[REDACTED:GITHUB_TOKEN]"),
+        ("xAKIAIOSFODNN7EXAMPLEx", "x[REDACTED:AWS_ACCESS_KEY]x"),
+        ("KEYAKIAIOSFODNN7EXAMPLE", "KEY[REDACTED:AWS_ACCESS_KEY]"),
+        (
+            r"keys:\nsk-" + "a1" * 16 + r"\tAKIAIOSFODNN7EXAMPLE",
+            r"keys:\n[REDACTED:OPENAI_KEY]\t[REDACTED:AWS_ACCESS_KEY]",
+        ),
+        ("key%3Dsk-" + "a1" * 16, "key%3D[REDACTED:OPENAI_KEY]"),
+        ("\x1b[0msk-" + "a1" * 16, "\x1b[0m[REDACTED:OPENAI_KEY]"),
+        ("task-notes-sk-" + "a1" * 16, "task-notes-[REDACTED:OPENAI_KEY]"),
+        (r"pay\nDE89370400440532013000 or\n4111 1111 1111 1111", r"pay\n[REDACTED:IBAN] or\n[REDACTED:CARD_NUMBER]"),
         ("half \ud800 AKIAIOSFODNN7EXAMPLE", "half \ud800 [REDACTED:AWS_ACCESS_KEY]"),
         ("ünï AKIAIOSFODNN7EXAMPLE ö", "ünï [REDACTED:AWS_ACCESS_KEY] ö"),
     ],
@@ -123,6 +154,14 @@ def test_secret_is_replaced_where_it_stands(text, expected):
     "text",
     [
         "public_key monkey keyboard turkey = 'hello world'",
+        "public_key-9f86d081884c7d659a2feaa0c55ad015 monkey-9f86d081884c7d659a2feaa0c55ad015",
+        "task-something-with-many-words-2024-and-more disk-utilization-alert-2024-01 Ask-me-anything-2024-edition",
+        "task-9f86d081884c7d659a2feaa0c55ad015 risk-0190f3c47d2e7a1b8c3d4e5f6a7b8c9d",
+        "task_test_configuration1loader task_live_updates2forever",
+        "SLOVAKIACHAMPIONSHIPSTADIUM EURASIAPACIFICCOOPERATIONFORUM",
+        "monkeyJustification.description hockeyJerseys2024.listOfAllPlayers keyJavaScript1.propertyNames",
+        "highs_20240101T000000Z123456 shelf_configurationoftheshelvesinthestore",
+        "ORDERDE89370400440532013000 x4111111111111111",
         "max_tokens=4096 tokens: 100000 token_type='bearer'",
         "password: str | None = None",
         "password=os.environ['DB_PASSWORD']",
@@ -228,6 +267,28 @@ def test_planted_secret_split_over_chunks_never_survives(secrets, filler, data):
         assert secret not in out
         assert max(secret.split("\n"), key=len) not in out
     assert out == redact(text)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(_glue, _planted | st.sampled_from(["task-of-many-words-2024-and-more", "monkey", ""]))),
+    st.integers(0, 400),
+    st.lists(st.integers(0, 4_000), max_size=12),
+)
+def test_a_stream_is_redacted_as_the_whole_text_is_whatever_keys_are_glued_to(parts, filler, cuts):
+    text = "word " * filler + "".join(f"{glue}{planted}" for glue, planted in parts) + " end" * filler
+    redactor = StreamRedactor(look_ahead=200)
+    cuts = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
+    out = "".join([*(redactor.feed(text[start:end]) for start, end in pairwise(cuts)), redactor.finish()])
+    assert out == redact(text)
+    assert all(planted not in out for _, planted in parts if placeholder("X")[:3] in redact(planted))
+
+
+@pytest.mark.parametrize("cut", range(205))
+def test_a_word_cut_in_two_is_no_key(cut):
+    text = "x" * 60 + " task-of-many-words-2024-and-more " + "y " * 60
+    redactor = StreamRedactor(look_ahead=64)
+    assert redactor.feed(text[:cut]) + redactor.feed(text[cut:]) + redactor.finish() == text
 
 
 def test_secret_is_told_by_a_word_that_was_let_go_before_it():
