@@ -39,7 +39,7 @@ sbom: $(VENV)/.installed
 
 # Two minutes for each reader of what others send; needs `pip install atheris` in $(VENV).
 fuzz: $(VENV)/.installed-dev
-	for name in events tasks normaliser decoders secrets; do \
+	for name in events tasks normaliser decoders secrets records parts scans answers restoring redacting policies; do \
 		$(BIN)/python tools/fuzz/fuzz.py $$name -max_total_time=120 -max_len=2000 || exit 1; \
 	done
 

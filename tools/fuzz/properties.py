@@ -5,25 +5,38 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 
 import orjson
 
-from omninode.core.errors import MalformedAnswerError
+from omninode.core.errors import ConfigurationError, MalformedAnswerError
 from omninode.providers.sse import ServerEvent, SseParser
+from omninode.validation.declared import parse_policy
+from omninode.validation.guard import guard
 from omninode.validation.limits import Limits, not_text
 from omninode.validation.origin import Derived
+from omninode.validation.output import check_output
+from omninode.validation.policy import Trust, ValidationPolicy
+from omninode.validation.records import Kind, read_lines, read_text
+from omninode.validation.redactor import StreamRedactor
 from omninode.validation.report import Action
+from omninode.validation.restorer import StreamRestorer, restore
+from omninode.validation.sarif import sarif
 from omninode.validation.secrets import redact, scan
 from omninode.validation.tasks import parse_tasks, topological_levels
 from omninode.validation.unicode import clean
+from omninode.validation.validator import InputValidator
 from omninode.validation.views import views
 
 __all__ = ["PROPERTIES"]
 
 _LIMITS = Limits(max_tasks=200, max_json_depth=20)
 _AGENTS = ("coder", "tester", "reviewer")
+_INSTRUCTIONS = "You are coder. Write the smallest complete piece of code that does what the task asks."
+_VALIDATOR = InputValidator()
 
 
 def normaliser(data: bytes) -> None:
@@ -90,6 +103,104 @@ def secrets(data: bytes) -> None:
     assert redact(once) == once
 
 
+def records(data: bytes) -> None:
+    """Every line of a file of inputs is one input or one problem, with its number; what is wrong never raises."""
+    limits = Limits(max_prompt_bytes=64, max_item_bytes=64, max_tasks_bytes=64, max_json_depth=8)
+    before = 0
+    for record in read_lines(io.BytesIO(data), limits=limits):
+        assert before < record.line <= data.count(b"\n") + 1
+        before = record.line
+        assert record.problem is not None or isinstance(record.value, str) or record.kind is Kind.TASKS
+    held = sum(bool(line.strip()) for line in data.split(b"\n"))
+    assert before == 0 if not held else before > 0
+
+
+def parts(data: bytes) -> None:
+    """The parts of a text are the text again, each within its limit, at the place and line it says."""
+    whole, text, line = data.decode("utf-8", "replace"), "", 1
+    for record in read_text(io.BytesIO(whole.encode()), trust=Trust.USER, most_bytes=16):
+        assert isinstance(record.value, str)
+        assert 0 < len(record.value.encode()) <= 16
+        assert (record.start, record.line) == (len(text), line), record
+        text, line = text + record.value, line + record.value.count("\n")
+    assert text == whole
+    list(read_text(io.BytesIO(data), trust=Trust.USER, most_bytes=16))
+
+
+def scans(data: bytes) -> None:
+    """The log of a scan is JSON whose results name a rule of it and a place inside the file."""
+    text = data.decode("utf-8", "replace")
+    read = read_text(io.BytesIO(data), trust=Trust.TOOL, most_bytes=400)
+    log = orjson.loads(orjson.dumps(sarif(guard(read, validator=_VALIDATOR), name=text[:20])))
+    (run,) = log["runs"]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert len(rules) == len(set(rules))
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]] == result["ruleId"]
+        assert result["message"]["text"]
+        region = result["locations"][0]["physicalLocation"]["region"]
+        assert 1 <= region["startLine"] <= text.count("\n") + 1
+        if "charOffset" in region:
+            assert 0 <= region["charOffset"] <= region["charOffset"] + region["charLength"] <= len(text)
+            assert (region["startLine"], region["startColumn"]) <= (region["endLine"], region["endColumn"])
+
+
+def answers(data: bytes) -> None:
+    """An answer freed of addresses that carry data has none left, and findings point into it."""
+    text = data.decode("utf-8", "surrogateescape" if data[:1] == b"\0" else "replace")
+    policy = ValidationPolicy(allowed_hosts=frozenset(["docs.example"]))
+    check = check_output(text, policy=policy, canary="c4n4ryc4n4ryabcd", system_prompt=_INSTRUCTIONS)
+    for finding in check.findings:
+        assert finding.span is None or 0 <= finding.span[0] < finding.span[1] <= len(text)
+    assert "c4n4ryc4n4ryabcd" not in check.text
+    again = check_output(check.text, policy=policy)
+    assert not [one for one in again.findings if one.code.startswith("OUTPUT")], (check.text, again.findings)
+
+
+def restoring(data: bytes) -> None:
+    """What is put back does not depend on where the stream was cut."""
+    if not data:
+        return
+    text, vault = data[1:].decode("utf-8", "surrogateescape"), _Values()
+    step = 1 + data[0]
+    restorer = StreamRestorer(vault)
+    out = [restorer.feed(text[at : at + step]) for at in range(0, len(text), step)]
+    assert "".join([*out, restorer.finish()]) == restore(text, vault)
+
+
+def redacting(data: bytes) -> None:
+    """What is taken out of a stream does not depend on where it was cut."""
+    if not data:
+        return
+    # Long enough to be let go in several parts.
+    text = " and ".join([data[1:].decode("utf-8", "replace")] * 3)
+    redactor = StreamRedactor(look_ahead=1_024)
+    step = 1 + 4 * data[0]
+    out = [redactor.feed(text[at : at + step]) for at in range(0, len(text), step)]
+    assert "".join([*out, redactor.finish()]) == redact(text)
+
+
+def policies(data: bytes) -> None:
+    """A file is a policy, or what is wrong with it is said in one way."""
+    with suppress(ConfigurationError):
+        policy = parse_policy(data, name="policy.toml")
+        for trust in Trust:
+            policy.for_route("summary").for_trust(trust)
+
+
+class _Values:
+    """A vault with two values, one of which looks like a placeholder."""
+
+    def keep(self, name: str, value: str) -> None:
+        raise NotImplementedError
+
+    def value_of(self, name: str) -> str | None:
+        return {"EMAIL_1": "a@b.example", "PHONE_2": "<<EMAIL_1>>"}.get(name)
+
+    def close(self) -> None:
+        pass
+
+
 def _points_into(text: str, derived: Derived) -> None:
     length = len(derived.text)
     for start in {0, length // 3, length // 2, max(0, length - 1)}:
@@ -106,5 +217,9 @@ def _events(chunks: list[bytes]) -> list[ServerEvent] | str:
 
 
 PROPERTIES: dict[str, Callable[[bytes], None]] = {
-    function.__name__: function for function in (normaliser, decoders, tasks, events, secrets)
+    function.__name__: function
+    for function in (
+        *(normaliser, decoders, tasks, events, secrets),
+        *(records, parts, scans, answers, restoring, redacting, policies),
+    )
 }

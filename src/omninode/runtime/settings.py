@@ -315,7 +315,9 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ConfigurationError(f"{path}: cannot be read ({error}); mend or remove it") from None
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigurationError(f"{path}: not valid TOML (it nests too deep)") from None
+    except ValueError as error:  # of TOML, and of a number with thousands of digits
         raise ConfigurationError(f"{path}: not valid TOML ({error})") from None
     declared: dict[str, Any] = {name: data.pop(name) for name in _DECLARED if name in data}
     return declared, _flatten(data, path)

@@ -15,7 +15,7 @@ from omninode.validation.limits import Limits
 from omninode.validation.policy import Override, Trust, ValidationPolicy
 from omninode.validation.report import Action
 
-__all__ = ["GuardEntry", "GuardOverrideEntry", "read_policy"]
+__all__ = ["GuardEntry", "GuardOverrideEntry", "parse_policy", "read_policy"]
 
 
 # Any: what pydantic's Field takes and gives.
@@ -114,13 +114,23 @@ def read_policy(path: Path) -> ValidationPolicy:
     Raises ConfigurationError when there is no such file or table, or what is in it cannot be meant.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return parse_policy(path.read_bytes(), name=str(path))
+    except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read as TOML ({error})") from None
-    if "guard" not in data:
-        raise ConfigurationError(f"{path}: there is no table [guard] in it; write the policy there")
+
+
+def parse_policy(data: bytes, *, name: str) -> ValidationPolicy:
+    """The policy that `data`, the contents of a file called `name`, holds; raises ConfigurationError as above."""
     try:
-        return GuardEntry.model_validate(data["guard"]).policy()
+        tables = tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ConfigurationError(f"{name}: cannot be read as TOML (it nests too deep)") from None
+    except ValueError as error:  # of the decoder, of TOML, and of a number with thousands of digits
+        raise ConfigurationError(f"{name}: cannot be read as TOML ({error})") from None
+    if "guard" not in tables:
+        raise ConfigurationError(f"{name}: there is no table [guard] in it; write the policy there")
+    try:
+        return GuardEntry.model_validate(tables["guard"]).policy()
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, ('guard', *each['loc'])))}: {each['msg']}" for each in error.errors())
-        raise ConfigurationError(f"{path}: {told}") from None
+        raise ConfigurationError(f"{name}: {told}") from None

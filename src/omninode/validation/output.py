@@ -62,6 +62,8 @@ def check_output(
         placeholders: of the run; an address that names one carries a value, whatever it looks like.
         path: the name of the text in findings.
     """
+    # Half of a surrogate pair is no text; a question mark in its place keeps all other places.
+    text = text if text.isascii() else text.encode("utf-8", "replace").decode()
     leaked = _canary(text, canary, path=path)
     cleaned, links = _without_links(
         text, policy=policy, hosts={*policy.allowed_hosts, *known_hosts}, placeholders=placeholders, path=path

@@ -106,7 +106,8 @@ class Placeholders:
 
 def mentions(text: str) -> Iterator[Mention]:
     """What reads as a placeholder in `text`, as written or as a model mangles it, in order."""
-    for match in _pattern().finditer(text):
+    # A lone surrogate becomes one question mark, so places stay the same.
+    for match in _pattern().finditer(text if text.isascii() else text.encode("utf-8", "replace").decode()):
         written = match.group("loose") or match.group("tail") or match.group("bare")
         start, end = match.span()
         yield Mention(start, end, _name(written))

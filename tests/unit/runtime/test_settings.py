@@ -128,6 +128,8 @@ async def test_a_declared_deployment_streams_when_it_is_told_to(clean_place: Pat
         ),
         ("port = 1\n", "stands outside any section"),
         ("[database\n", "not valid TOML"),
+        ("a = " + "[" * 5_000, "not valid TOML .it nests too deep"),
+        ("a = " + "9" * 5_000, "not valid TOML"),
         ('[[deployments]]\nname = "a"\n', r"deployments\.0\.base_url"),
         ('[[agents]]\nname = "a"\npurpose = "b"\ninstructions = "c"\nmood = "d"\n', r"agents\.0\.mood"),
     ],

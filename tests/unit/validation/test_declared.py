@@ -78,3 +78,9 @@ def test_what_cannot_be_meant_is_refused_by_name(tmp_path, text, said):
 def test_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"none\.toml"):
         read_policy(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 5_000, "a = " + "9" * 5_000, 'a = "\\ud800"'])
+def test_what_the_reader_of_toml_cannot_hold_is_a_file_that_cannot_be_read(tmp_path, text):
+    with pytest.raises(ConfigurationError, match="cannot be read as TOML"):
+        _read(tmp_path, text)
