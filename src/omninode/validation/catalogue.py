@@ -207,7 +207,7 @@ _OTHER = Entry(code="", title="A finding of another detector", detector="other")
 
 _RULES = {
     "secrets": ("secret_rules.toml", "personal_rules.toml"),
-    "injection": ("injection_rules.toml", "injection_model.npz", "look_alikes.toml"),
+    "injection": ("injection_rules.toml", "injection_model.npz", "look_alikes.toml", "letter_pairs.txt"),
 }
 
 

@@ -6,35 +6,27 @@ first is not made. Decoding is bounded in depth and in volume, so a small input 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import codecs
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from html import unescape
 from importlib.resources import files
-from itertools import islice
-from urllib.parse import unquote
 
 import numpy as np
-import numpy.typing as npt
 import re2
 
+from omninode.validation.codes import decoded, hidden_tags
 from omninode.validation.origin import Derived, Pieces
+from omninode.validation.spacing import closed
+from omninode.validation.turned import turned
 from omninode.validation.unicode import clean
 
 __all__ = ["View", "scored_text", "views"]
 
-_SPACED_PIECE = 128
-_GAP_SIGNS = np.array([chr(code) in " .-_*/|" for code in range(129)])
-_WORDS = np.array([chr(code).isalnum() or chr(code) == "_" for code in range(128)] + [True])
 _DEPTH = 3
-# Of one encoded run so much is decoded from its head and as much from its tail; multiples of what any code groups by.
-_RUN_END = 6_000
-_MOST_RUNS = 32
+# With more characters that fold to none or several, places are kept by blocks of so many and no longer by character.
+_MOST_UNEVEN, _BLOCK = 2_000, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +43,64 @@ class View:
 
 def views(cleaned: Derived, *, original: str) -> Iterator[View]:
     """Every reading of the cleaned text, the plain one first. Hidden tag characters are read from the original."""
-    plain = _folded(cleaned)
+    yield from _readings(cleaned, Derived(text=original), name="", depth=_DEPTH, budget=_Budget(2 * len(original)))
+
+
+class _Budget:
+    """How many characters may still be made of a text."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def allows(self, derived: Derived) -> bool:
+        """Whether there is room for `derived`; it is taken when there is."""
+        if len(derived.text) > self._left:
+            return False
+        self._left -= len(derived.text)
+        return True
+
+
+def _readings(
+    source: Derived, hidden: Derived, *, name: str, depth: int, budget: _Budget, is_read: bool = True
+) -> Iterator[View]:
+    """The readings of `source` and of what is encoded in it, down to `depth`; `hidden` is it before it was cleaned."""
+    plain = _folded(source)
     latin = _latin(plain)
-    disguises = list(_disguises(plain, latin.text))
-    is_language = _is_language(latin.text) and not any(view.reads_like_language for view in disguises)
-    yield View(name="text", derived=plain, reads_like_language=is_language and latin is plain)
+    cased = source if source.text.isascii() else _folded(source, fold=_unstyled)
+    close = closed(cased) if depth else None
+    is_spaced = close is not None and len(cased.text) - len(close.text) > len(cased.text) // 6
+    # Letters on their own say nothing of what follows what.
+    turns = [] if is_spaced else [each for each in turned(latin) if _is_language(each.derived.text)]
+    is_disguised = is_spaced or any(each.is_whole for each in turns)
+    is_language = is_read and not is_disguised and _is_language(latin.text)
+    is_leet = _is_leet(latin.text)
+    is_plain = is_language and not is_leet
+    yield View(name=name or "text", derived=plain, reads_like_language=is_plain and latin is plain)
     if latin is not plain:
-        yield View(name="look-alikes", derived=latin, reads_like_language=is_language)
-    yield from disguises
-    if not original.isascii():
-        yield from _hidden_tags(original)
-    yield from _decoded(cleaned, depth=_DEPTH, budget=2 * len(cleaned.text))
+        yield View(name=_named(name, "look-alikes"), derived=latin, reads_like_language=is_plain)
+    if is_leet or _has_leet(latin.text):
+        leet = Derived(text=latin.text.translate(_LEET), source=plain)
+        yield View(name=_named(name, "leet"), derived=leet, reads_like_language=is_language and is_leet)
+    inner = [("spaced", close), ("tag characters", hidden_tags(hidden)), *decoded(cased)] if depth else []
+    for code, derived in inner:
+        if derived is not None and budget.allows(derived):
+            yield from _readings(
+                derived,
+                derived,
+                name=_named(name, code),
+                depth=depth - 1,
+                budget=budget,
+                is_read=derived is not close or is_spaced,
+            )
+    for each in turns:
+        if budget.allows(each.derived):
+            yield View(name=_named(name, each.name), derived=each.derived)
+
+
+def _named(*names: str) -> str:
+    return ", ".join(name for name in names if name)
 
 
 def scored_text(text: str) -> str:
@@ -77,33 +116,9 @@ def _latin(plain: Derived) -> Derived:
     return plain if latin == plain.text else Derived(text=latin, source=plain)
 
 
-def _disguises(plain: Derived, latin: str) -> Iterator[View]:
-    text = plain.text
-    leet = latin.translate(_LEET)
-    if leet != latin:
-        yield View(name="leet", derived=Derived(text=leet, source=plain), reads_like_language=_is_leet(latin))
-    yield from _spaced(plain)
-    turned = codecs.encode(text, "rot13")
-    yield View(
-        name="rot13",
-        derived=Derived(text=turned, source=plain),
-        reads_like_language=_is_likelier(turned, than=text),
-    )
-    backwards = Pieces()
-    backwards.add(text[::-1], start=0, end=len(text), is_copy=False)
-    reversed_ = backwards.derived(plain)
-    yield View(name="reversed", derived=reversed_, reads_like_language=_is_likelier(reversed_.text, than=text))
-
-
-# Common in most European languages written forwards, rare backwards or turned by thirteen letters.
-_FREQUENT = (
-    *("the", "ing", "ion", "ous", "and", "you", "est", "ent", "der", "que", "all", "for", "ich", "ein", "che", "les"),
-    *("los", "ung", "our", "pro", "ver", "con", "are", "out", "hat", "str"),
-)
-
-
-def _is_likelier(text: str, *, than: str) -> bool:
-    return _frequent(text) >= 2 + _frequent(than)
+def _has_leet(text: str) -> bool:
+    """Whether a digit or sign stands beside a letter, and so could be one."""
+    return _pattern(r"[a-z][430157@$!|]|[430157@$!|][a-z]").search(text) is not None
 
 
 def _is_leet(text: str) -> bool:
@@ -128,41 +143,44 @@ def _is_language(text: str) -> bool:
     return 2 * coded < len(sample) and 8 * len(sample.translate(_CODE_MARKS)) > len(sample)
 
 
-def _frequent(text: str) -> int:
-    """How many of the frequent runs of letters there are, of head and tail if it is long."""
-    sample = text if len(text) <= 4_000 else f"{text[:2_000]} {text[-2_000:]}"
-    return sum(run in sample for run in _FREQUENT)
-
-
-def _folded(source: Derived) -> Derived:
-    """Compatibility forms folded (full width, ligatures, styled letters), lower case, format characters gone."""
-    text = source.text
-    if text.isascii():
-        return Derived(text=text.lower(), source=source)
-    readings = {character: _fold(character) for character in set(text)}
-    table = {ord(character): reading for character, reading in readings.items()}
-    uneven = {character for character, reading in readings.items() if len(reading) != 1}
-    if not uneven:
-        return Derived(text=text.translate(table), source=source)
-    pieces, done = Pieces(), 0
-    for place, character in enumerate(text):
-        if character in uneven:
-            pieces.add(text[done:place].translate(table), start=done, end=place)
-            pieces.add(readings[character], start=place, end=place + 1)
-            done = place + 1
-    pieces.add(text[done:].translate(table), start=done, end=len(text))
-    return pieces.derived(source)
-
-
 def _fold(character: str) -> str:
+    return character.lower() if character.isascii() else _unstyled(character).casefold()
+
+
+def _unstyled(character: str) -> str:
     if character.isascii():
-        return character.lower()
+        return character
     # Format characters show nothing; marks left over after composing are piled on letters to disguise them.
     if unicodedata.category(character) == "Cf" or "\u0300" <= character < "\u0370":
         return ""
     if character.isspace():
         return "\n" if character in "\u2028\u2029" else " "
-    return unicodedata.normalize("NFKC", character).casefold()
+    return unicodedata.normalize("NFKC", character)
+
+
+def _folded(source: Derived, *, fold: Callable[[str], str] = _fold) -> Derived:
+    """Compatibility forms folded (full width, ligatures, styled letters), format characters gone, case as `fold` says."""
+    text = source.text
+    if text.isascii():
+        return Derived(text=text.lower(), source=source)
+    table = {ord(character): fold(character) for character in set(text)}
+    uneven = [code for code, reading in table.items() if len(reading) != 1]
+    if not uneven:
+        return Derived(text=text.translate(table), source=source)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    places = np.flatnonzero(np.isin(codes, uneven)).tolist()
+    pieces, done = Pieces(), 0
+    if len(places) > _MOST_UNEVEN:
+        for start in range(0, len(text), _BLOCK):
+            block = text[start : start + _BLOCK]
+            pieces.add(block.translate(table), start=start, end=start + len(block), is_copy=False)
+        return pieces.derived(source)
+    for place in places:
+        pieces.add(text[done:place].translate(table), start=done, end=place)
+        pieces.add(table[ord(text[place])], start=place, end=place + 1)
+        done = place + 1
+    pieces.add(text[done:].translate(table), start=done, end=len(text))
+    return pieces.derived(source)
 
 
 _LEET = str.maketrans("431057@$!|", "aeiostasil")
@@ -182,116 +200,6 @@ def _looks_like() -> dict[int, str]:
         if letter.isascii():
             table.setdefault(code, letter)
     return table
-
-
-def _spaced(plain: Derived) -> Iterator[View]:
-    """Words written one letter at a time ("i g n o r e"), with the gaps inside them closed."""
-    text = plain.text
-    if _pattern(r"(?:\b\w[ .\-_*/|]){2,}\w\b").search(text) is None:
-        return
-    kept = np.flatnonzero(~_gaps(text))
-    pieces = Pieces()
-    # Stretches stand for themselves as a whole: one piece a letter would cost more than all the rest.
-    for at in range(0, kept.size, _SPACED_PIECE):
-        part = kept[at : at + _SPACED_PIECE]
-        start, end = int(part[0]), int(part[-1]) + 1
-        letters = text[start:end] if end - start == part.size else "".join([text[place] for place in part.tolist()])
-        pieces.add(letters, start=start, end=end)
-    closed = pieces.derived(plain)
-    is_most = len(text) - len(closed.text) > len(text) // 6
-    yield View(name="spaced", derived=closed, reads_like_language=is_most)
-
-
-def _gaps(text: str) -> npt.NDArray[np.bool_]:
-    """Where a sign stands between two letters that each stand alone, at least twice in a row."""
-    codes = np.frombuffer(f"  {text}  ".encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    is_word = _WORDS[np.minimum(codes, 128)]
-    is_sign = _GAP_SIGNS[np.minimum(codes, 128)]
-    alone = is_word.copy()
-    alone[1:-1] &= ~is_word[:-2] & ~is_word[2:]
-    gap = np.zeros(codes.size, dtype=bool)
-    gap[1:-1] = is_sign[1:-1] & alone[:-2] & alone[2:]
-    again = np.zeros(codes.size, dtype=bool)
-    again[2:] = gap[:-2]
-    again[:-2] |= gap[2:]
-    return (gap & again)[2:-2]
-
-
-def _hidden_tags(original: str) -> Iterator[View]:
-    source = Derived(text=original)
-    for match in islice(_pattern(r"[\x{E0020}-\x{E007E}]{4,}").finditer(original), _MOST_RUNS):
-        text = "".join(chr(ord(character) - 0xE0000) for character in match.group()).lower()
-        pieces = Pieces()
-        pieces.add(text, start=match.start(), end=match.end())
-        yield View(name="tag characters", derived=pieces.derived(source))
-
-
-def _decoded(source: Derived, *, depth: int, budget: int) -> Iterator[View]:
-    """What encoded runs of the text say, and what encoded runs of that say, down to `depth`."""
-    if depth == 0:
-        return
-    for name, pattern, decode in _CODES:
-        for match in islice(_pattern(pattern).finditer(source.text), _MOST_RUNS):
-            text = decode(_bounded(match.group()))
-            if text is None or len(text) > budget:
-                continue
-            budget -= len(text)
-            pieces = Pieces()
-            pieces.add(text, start=match.start(), end=match.end(), is_copy=False)
-            derived = pieces.derived(source)
-            folded = _folded(derived)
-            yield View(name=name, derived=folded)
-            yield View(name=f"{name}, rot13", derived=Derived(text=codecs.encode(folded.text, "rot13"), source=folded))
-            yield from _decoded(derived, depth=depth - 1, budget=budget)
-
-
-def _bounded(run: str) -> str:
-    if len(run) <= 2 * _RUN_END:
-        return run
-    # What is left out between is a multiple of twelve, so that groups of two, three and four stay whole.
-    return run[:_RUN_END] + run[len(run) // 12 * 12 - _RUN_END :]
-
-
-def _from_base64(run: str) -> str | None:
-    compact = "".join(run.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
-    compact = compact[: len(compact) - (len(compact) % 4 == 1)]
-    try:
-        return _readable(base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True))
-    except binascii.Error:
-        return None
-
-
-def _from_hex(run: str) -> str | None:
-    digits = run.lower().replace("0x", "").replace("\\x", "")
-    digits = "".join(character for character in digits if character in "0123456789abcdef")
-    return _readable(bytes.fromhex(digits[: len(digits) // 2 * 2]))
-
-
-def _from_percent(run: str) -> str | None:
-    return unquote(run, errors="replace")
-
-
-def _from_entities(run: str) -> str | None:
-    return unescape(run)
-
-
-def _readable(data: bytes) -> str | None:
-    """The bytes as text, when they are UTF-8 and nearly all printable."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    printable = sum(character.isprintable() or character in "\n\t\r" for character in text)
-    return text if printable >= 0.9 * len(text) else None
-
-
-# A dot matches no newline; a run with what surrounds it on its line keeps words that are only partly encoded together.
-_CODES: tuple[tuple[str, str, Callable[[str], str | None]], ...] = (
-    ("base64", r"[A-Za-z0-9+/_-]{16,}(?:\s{1,2}[A-Za-z0-9+/_-]{60,})*={0,2}", _from_base64),
-    ("hex", r"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){12,}", _from_hex),
-    ("percent encoding", r"[^\s]*(?:%[0-9A-Fa-f]{2}[^\s%]*){3,}", _from_percent),
-    ("HTML entities", r".*(?:&(?:#[0-9]{2,7}|#[xX][0-9A-Fa-f]{2,6}|[a-z]{2,8});.*){3,}", _from_entities),
-)
 
 
 @cache

@@ -132,8 +132,9 @@ def test_decoding_is_bounded():
     bomb = ATTACK
     for _ in range(4):
         bomb = base64.b64encode(bomb.encode()).decode()
-    assert _assess(bomb).score < 0.35
-    assert _assess(" ".join([base64.b64encode(b"plain words here").decode()] * 2000)).score < 0.35
+    for text in (bomb, " ".join([base64.b64encode(b"plain words here").decode()] * 2000)):
+        verdict = _assess(text)
+        assert verdict is None or verdict.score < 0.35
 
 
 def test_html_made_safe_keeps_text_and_loses_what_acts():

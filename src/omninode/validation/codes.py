@@ -1,0 +1,188 @@
+"""Encoded runs in a text and what they say: base64, hexadecimal, percent encoding, HTML entities, tag characters.
+
+A run that was itself turned (backwards, rot13) is told by how it decodes. What is decoded of one run is bounded, and so
+is the number of runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from html import unescape
+from itertools import islice
+from urllib.parse import unquote
+
+import re2
+
+from omninode.validation.origin import Derived, Pieces
+from omninode.validation.turned import TURNS
+
+__all__ = ["decoded", "hidden_tags"]
+
+# Of one encoded run so much is decoded from its head and as much from its tail; multiples of what any code groups by.
+_RUN_END = 6_000
+_MOST_RUNS = 32
+# So much of a run tells which way round it was written.
+_SAMPLE = 600
+_ESCAPES = 3
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+def decoded(source: Derived) -> Iterator[tuple[str, Derived]]:
+    """What the encoded runs of `source` say, all those of one code together, with the name of the code."""
+    for index in sorted(_anchors().Match(source.text) or ()):
+        code = _CODES[index]
+        pieces, done = Pieces(), 0
+        for match in islice(_pattern(code.pattern).finditer(source.text), _MOST_RUNS):
+            text = code.decode(_bounded(match.group()))
+            if text is None:
+                continue
+            if done:
+                pieces.add("\n", start=done, end=match.start(), is_copy=False)
+            pieces.add(text, start=match.start(), end=match.end(), is_copy=False)
+            done = match.end()
+        if done:
+            yield code.name, pieces.derived(source)
+
+
+def hidden_tags(source: Derived) -> Derived | None:
+    """What tag characters in `source` spell; None when there are too few to spell anything."""
+    if source.text.isascii():
+        return None
+    pieces, done = Pieces(), 0
+    for match in islice(_pattern(_TAG_RUN).finditer(source.text), _MOST_RUNS):
+        text = "".join(chr(ord(tag) - 0xE0000) for tag in _bounded(match.group()) if ord(tag) > 0xE0000)
+        if done:
+            pieces.add("\n", start=done, end=match.start(), is_copy=False)
+        pieces.add(text, start=match.start(), end=match.end())
+        done = match.end()
+    return pieces.derived(source) if done else None
+
+
+def _bounded(run: str) -> str:
+    if len(run) <= 2 * _RUN_END:
+        return run
+    # What is left out between is a multiple of twelve, so that groups of two, three and four stay whole.
+    return run[:_RUN_END] + run[len(run) // 12 * 12 - _RUN_END :]
+
+
+def _ways(run: str) -> Iterator[str]:
+    """The run as it is, then as it is when turned."""
+    yield run
+    for turn in TURNS.values():
+        yield turn(run)
+
+
+def _from_base64(run: str) -> str | None:
+    compact = "".join(run.split()).strip("=").replace("-", "+").replace("_", "/")
+    return next((text for way in _ways(compact) if (text := _unpacked(way)) is not None), None)
+
+
+def _unpacked(compact: str) -> str | None:
+    compact = compact[: len(compact) - (len(compact) % 4 == 1)]
+    try:
+        return _readable(base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True))
+    except binascii.Error:
+        return None
+
+
+def _from_hex(run: str) -> str | None:
+    digits = run.lower().replace("0x", "").replace("\\x", "")
+    for way in _ways(digits):
+        pairs = "".join(character for character in way if character in _HEX_DIGITS)
+        if 2 * len(pairs) > len(way) and (text := _readable(bytes.fromhex(pairs[: len(pairs) // 2 * 2]))) is not None:
+            return text
+    return None
+
+
+def _from_percent(run: str) -> str | None:
+    way = _likeliest(run, r"%[0-9A-Fa-f]{2}")
+    return None if way is None else unquote(way, errors="replace")
+
+
+def _from_entities(run: str) -> str | None:
+    way = _likeliest(run, r"&(?:#[0-9]{2,7}|#[xX][0-9A-Fa-f]{2,6}|[a-z]{2,8});")
+    return None if way is None else unescape(way)
+
+
+def _likeliest(run: str, escape: str) -> str | None:
+    """The run turned the way in which its head or tail has most escapes; None when it has hardly any."""
+    sample = run if len(run) <= 2 * _SAMPLE else run[:_SAMPLE] + run[-_SAMPLE:]
+    counts = [len(_pattern(escape).findall(way)) for way in _ways(sample)]
+    most = max(counts)
+    return None if most < _ESCAPES else next(islice(_ways(run), counts.index(most), None))
+
+
+def _readable(data: bytes) -> str | None:
+    """The bytes as text, when they are UTF-8 and nearly all printable."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if text.isprintable():
+        return text
+    shown = sum(text.count(character) for character in set(text) if _is_shown(character))
+    return text if shown >= 0.9 * len(text) else None
+
+
+def _is_shown(character: str) -> bool:
+    # Tag characters are not printable, and yet spell something.
+    return character.isprintable() or character in "\n\t\r" or 0xE0020 <= ord(character) <= 0xE007E
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Code:
+    """One way to encode: `anchor` is in every text with such a run, `pattern` is the run."""
+
+    name: str
+    anchor: str
+    pattern: str
+    decode: Callable[[str], str | None]
+
+
+_TAG_RUN = r"[\x{E0020}-\x{E007E}](?:[ \n\t]{0,2}[\x{E0020}-\x{E007E}]){3,}"
+# As written forwards, backwards, and either with letters turned by thirteen places.
+_ENTITY = (
+    r"(?:&(?:#[0-9]{2,7}|#[xXkK][0-9A-Fa-fN-Sn-s]{2,6}|[a-z]{2,8});"
+    r"|;(?:[0-9]{2,7}#|[0-9A-Fa-fN-Sn-s]{2,6}[xXkK]#|[a-z]{2,8})&)"
+)
+_HEX = r"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){12,}|(?:[0-9N-Sn-s]{2}[ ,:]?){12,}"
+# A dot matches no newline; a run with what surrounds it on its line keeps words that are only partly encoded together.
+_CODES = (
+    _Code(
+        name="base64",
+        anchor=r"[A-Za-z0-9+/_-]{16}",
+        pattern=r"={0,2}[A-Za-z0-9+/_-]{16,}(?:\s{1,2}[A-Za-z0-9+/_-]{60,})*={0,2}",
+        decode=_from_base64,
+    ),
+    _Code(name="hex", anchor=_HEX.replace(",}", "}"), pattern=_HEX, decode=_from_hex),
+    _Code(
+        name="percent encoding",
+        anchor=r"%\S*%\S*%",
+        pattern=r"\S*(?:%[^\s%]*){3,}",
+        decode=_from_percent,
+    ),
+    _Code(
+        name="HTML entities",
+        anchor=_ENTITY,
+        pattern=rf".*(?:{_ENTITY}.*){{3,}}",
+        decode=_from_entities,
+    ),
+)
+
+
+@cache
+def _anchors() -> re2.Set:
+    anchors = re2.Set.SearchSet()
+    for code in _CODES:
+        anchors.Add(code.anchor)
+    anchors.Compile()
+    return anchors
+
+
+@cache
+def _pattern(pattern: str) -> re2._Regexp:
+    return re2.compile(pattern)

@@ -1,0 +1,131 @@
+"""Stretches of a text that read as language only backwards, thirteen letters on (rot13), or both.
+
+Which letter follows which tells a language from its mirror image. What each pair of letters says for a reading is added
+up along the text and never falls below zero, so a stretch shows wherever it stands and whatever surrounds it.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from omninode.validation.origin import Derived, Pieces
+
+__all__ = ["SYMBOLS", "TURNS", "Turned", "symbols", "turned"]
+
+SYMBOLS = 27
+"""The letters a to z, and anything else as the first."""
+
+TURNS = MappingProxyType[str, Callable[[str], str]](
+    {
+        "rot13": lambda text: codecs.encode(text, "rot13"),
+        "reversed": lambda text: text[::-1],
+        "reversed, rot13": lambda text: codecs.encode(text[::-1], "rot13"),
+    }
+)
+"""How a text is turned, by name; each undoes itself."""
+
+_SYMBOL_OF = bytes(code - 96 if 97 <= code <= 122 else code - 64 if 65 <= code <= 90 else 0 for code in range(256))
+# In tenths of the natural logarithm. Of ordinary texts one in a hundred reaches it somewhere, a sentence turned twice it.
+_ENOUGH = 60
+# What reads as a language has likelier pairs than this, whichever way round; and signs are none.
+_NO_LANGUAGE, _NO_LETTERS = -65, -5
+# A stretch is read with what stands beside it: its first word may look like either.
+_BESIDE = 24
+_MOST = 16
+
+
+def symbols(text: str) -> npt.NDArray[np.uint8]:
+    """One number per character: 1 to 26 for a letter of the alphabet in either case, 0 for anything else."""
+    return np.frombuffer(text.encode("ascii", "replace").translate(_SYMBOL_OF), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """The stretches that one turn makes language, turned; `is_whole` when the whole text reads better that way."""
+
+    name: str
+    derived: Derived
+    is_whole: bool
+
+
+def turned(source: Derived) -> list[Turned]:
+    """The stretches of `source` that read as language when turned, all those of one turn together; strongest first."""
+    found = symbols(f" {source.text} ")
+    pairs = found[:-1] * np.int16(SYMBOLS) + found[1:]
+    rises: list[tuple[int, str, list[tuple[int, int]], bool]] = []
+    for name, evidence in zip(TURNS, _evidence(), strict=True):
+        total = evidence.take(pairs).cumsum(dtype=np.int32)
+        above = total - np.minimum.accumulate(total)
+        if (peak := int(above.max())) >= _ENOUGH:
+            is_whole = bool(total[-1] > 0)
+            stretches = [(0, len(source.text))] if is_whole else _stretches(above, source.text)
+            rises.append((peak, name, stretches, is_whole))
+    made: list[Turned] = []
+    taken: list[tuple[int, int]] = []
+    for _, name, stretches, is_whole in sorted(rises, key=lambda rise: -rise[0]):
+        # What reads as language one way has something of it the other ways too.
+        own = [stretch for stretch in stretches if not _overlaps(stretch, taken)]
+        if own:
+            made.append(Turned(name=name, derived=_joined(source, own, TURNS[name]), is_whole=is_whole))
+            taken += own
+    return made
+
+
+def _overlaps(stretch: tuple[int, int], others: list[tuple[int, int]]) -> bool:
+    return any(stretch[0] < end and start < stretch[1] for start, end in others)
+
+
+def _stretches(above: npt.NDArray[np.int32], text: str) -> list[tuple[int, int]]:
+    """Where the sum rose from zero to enough, with what stands beside it; none overlapping another."""
+    rises = np.flatnonzero(above == 0)
+    chosen = np.flatnonzero(np.maximum.reduceat(above, rises) >= _ENOUGH)[:_MOST]
+    ends = np.append(rises, above.size)
+    found: list[tuple[int, int]] = []
+    for index in chosen.tolist():
+        start, last = int(ends[index]), int(ends[index + 1])
+        start, end = _beside(text, start, start + int(above[start:last].argmax()) + 1)
+        if found and start <= found[-1][1]:
+            start = found.pop()[0]
+        found.append((start, end))
+    return found
+
+
+def _beside(text: str, start: int, end: int) -> tuple[int, int]:
+    """The stretch made longer on both sides, by whole words where there are any."""
+    first, last = max(0, start - _BESIDE), min(len(text), end + _BESIDE)
+    if first:
+        first = max(first, text.find(" ", first, start) + 1)
+    if last < len(text):
+        last = max(text.rfind(" ", end, last), end) if " " in text[end:last] else last
+    return first, last
+
+
+def _joined(source: Derived, stretches: list[tuple[int, int]], turn: Callable[[str], str]) -> Derived:
+    pieces, done = Pieces(), 0
+    for start, end in stretches:
+        if done:
+            pieces.add("\n", start=done, end=start, is_copy=False)
+        pieces.add(turn(source.text[start:end]), start=start, end=end, is_copy=False)
+        done = end
+    return pieces.derived(source)
+
+
+@cache
+def _evidence() -> tuple[npt.NDArray[np.int16], ...]:
+    """For each turn, what each pair of letters says for a text that was turned, against one that was not or is none."""
+    lines = files(__package__).joinpath("letter_pairs.txt").read_text(encoding="utf-8").splitlines()
+    plain = np.array([line.split() for line in lines], dtype=np.int16)
+    rot13 = np.r_[0, 14:27, 1:14]
+    shifted = plain[np.ix_(rot13, rot13)]
+    found = [(each - np.maximum(plain, _NO_LANGUAGE)).ravel() for each in (shifted, plain.T, shifted.T)]
+    for evidence in found:
+        evidence[0] = _NO_LETTERS
+    return tuple(found)
