@@ -167,3 +167,11 @@ def test_a_taken_port_is_named(modelless, taken, command):
     assert ended.code == 3
     assert taken in ended.complaint
     assert "--port" in ended.complaint
+
+
+def test_a_route_that_the_policy_does_not_have_is_refused_before_anything_is_asked(bare):
+    run = bare("run", "Explain the parser", "--simulate", "--route", "housework")
+    guard = bare("guard", "-", "--route", "housework", given=b"Explain the parser")
+
+    assert (run.code, guard.code) == (2, 2)
+    assert all("[guard.route.housework]" in ended.complaint for ended in (run, guard))

@@ -62,6 +62,7 @@ def guard(
     if replays and as_sarif:
         raise InvalidArgumentError("--replay prints rates, which SARIF cannot hold; choose --json or neither")
     rules = _policy(policy)
+    rules.check_route(route)
     if shadow:
         rules = replace(rules, shadow=True)
     show = show_json if as_json else show_sarif if as_sarif else show_text

@@ -32,6 +32,7 @@ class _Options:
     simulate: bool
     as_json: bool
     require_database: bool
+    route: str | None
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +60,9 @@ def run(
     require_database: Annotated[
         bool, typer.Option("--require-database", help="End with code 4 instead of going on without a database.")
     ] = False,
+    route: Annotated[
+        str | None, typer.Option("--route", help="A route of the guard's policy ([guard.route.NAME]).")
+    ] = None,
 ) -> None:
     """Do what PROMPT asks: gather context, plan, let the models vote, run the agents, report."""
     from omninode.cli.loop import run_async
@@ -73,6 +77,7 @@ def run(
         simulate=simulate,
         as_json=as_json,
         require_database=require_database,
+        route=route,
     )
     code = run_async(_run(chosen))
     raise typer.Exit(code)
@@ -95,6 +100,7 @@ async def _run(chosen: _Options) -> Exit:
             deadline_s=chosen.deadline_s,
             max_concurrency=chosen.max_concurrency,
             output=chosen.output,
+            route=chosen.route,
         )
         with progress(node):
             report = await node.run(request)

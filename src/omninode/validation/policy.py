@@ -192,6 +192,14 @@ class ValidationPolicy(Limits):
             return self
         return over.on(self, {trust: own.then(over) for trust, own in self.trusts.items()})
 
+    def check_route(self, route: str | None) -> None:
+        """Raise InvalidArgumentError for a route that the policy says nothing of; None is no route and always right."""
+        if route is not None and route not in self.routes:
+            known = f"; there are {', '.join(sorted(self.routes))}" if self.routes else ", nor any other"
+            raise InvalidArgumentError(
+                f"the policy has no route {route!r}{known}; write [guard.route.{route}] into it, or leave the route out"
+            )
+
     def for_trust(self, trust: Trust) -> ValidationPolicy:
         """The policy for text of `trust`; this one when nothing is said of it. Ask for the route first."""
         over = self.trusts.get(trust)

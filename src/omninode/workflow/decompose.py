@@ -1,6 +1,7 @@
 """Phase three: a model turns the request into tasks, parsed strictly.
 
-A malformed answer goes back with what was wrong with it, at most twice; then the run fails rather than guess.
+A malformed answer goes back with what was wrong with it, at most twice; then the run fails rather than guess. So does
+a plan that the policy refuses: what a model was talked into is not what the agents are told to do.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from omninode.context.item import ContextItem
-from omninode.core.errors import MalformedAnswerError
+from omninode.core.errors import InputRefusedError, MalformedAnswerError
 from omninode.routing.router import Router
 from omninode.validation.report import Action
 from omninode.validation.tasks import parse_tasks
@@ -39,7 +40,11 @@ class Decomposer:
     async def decompose(
         self, prompt: str, *, context: Sequence[ContextItem], deficiencies: Sequence[str] = ()
     ) -> tuple[Task, ...]:
-        """The tasks for `prompt`; raises MalformedAnswerError when no answer could be read as tasks."""
+        """The tasks for `prompt`.
+
+        Raises MalformedAnswerError when no answer could be read as tasks, InputRefusedError when the last plan that
+        could was refused.
+        """
         feedback = list(deficiencies)
         for _ in range(MAX_REPAIRS + 1):
             prepared = planner_request(
@@ -48,14 +53,22 @@ class Decomposer:
             # A repeated question wants another answer than the one the cache holds, even in the same words.
             completion = await self.router.complete(prepared.request, role="planner", use_cache=not feedback)
             tasks, problems = read_breakdown(completion.text, self.agents)
+            is_refused = False
             if self.guard is not None:
                 await self.guard.checked(completion.text, prepared=prepared, path="plan", is_plan=True)
-                tasks = tuple(map(self.guard.cleaned_task, tasks))
+                tasks, refusals = await self.guard.screened_plan(list(map(self.guard.cleaned_task, tasks)))
+                is_refused, problems = bool(refusals), problems + refusals
             if not problems:
                 return tasks
             if completion.cache_key is not None:
                 self.router.forget([completion.cache_key])
             feedback = [*deficiencies, *problems]
+        if is_refused:
+            raise InputRefusedError(
+                f"the plan was refused after {MAX_REPAIRS + 1} tries: {problems[0]}; look at the context it was made "
+                "from, or pass the tasks with --tasks",
+                findings=tuple(self.guard.findings) if self.guard is not None else (),
+            )
         raise MalformedAnswerError(
             f"the planner's answer could not be used after {MAX_REPAIRS + 1} tries: {problems[0]}; "
             "choose a stronger model for the role planner, or pass the tasks with --tasks"

@@ -38,6 +38,8 @@ class TaskRunner:
     context_tokens: int
     guard: RunGuard
     marks: Marks
+    # The tasks whose answers others are sent.
+    relied_on: frozenset[str] = frozenset()
 
     async def run(self, task: Task, results: Mapping[str, TaskResult]) -> TaskResult:
         """How `task` ended; a failure is in the result, only cancellation is raised."""
@@ -67,6 +69,7 @@ class TaskRunner:
                 task=task,
                 status="ok",
                 output=output,
+                message=await self._message(task, output),
                 duration_ms=(self.clock.monotonic() - began) * 1000,
                 context_ids=self._drawn_on(task, completion.text, context),
                 tainted_by=self.guard.taint([item.id for item in context], results),
@@ -111,6 +114,7 @@ class TaskRunner:
             task.description, self.shares, task_type=task.task_type, budget_tokens=self.context_tokens
         )
         context = share.items
+        self.guard.check_messages(results)
         prepared = worker_request(
             task, agent=agent, prompt=self.prompt, context=context, results=results, marks=self.marks
         )
@@ -119,6 +123,9 @@ class TaskRunner:
         )
         output = await self.guard.checked(completion.text, prepared=prepared, path=f"output[{task.id}]")
         return completion, output, context
+
+    async def _message(self, task: Task, output: str) -> str | None:
+        return await self.guard.message(output, task_id=task.id) if task.id in self.relied_on else None
 
     def _drawn_on(self, task: Task, output: str, context: Sequence[ContextItem]) -> tuple[str, ...]:
         known = f"{self.prompt}\n{task.description}"

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from omninode.core.errors import InputRefusedError
 from omninode.providers.messages import ChatRequest
 from omninode.quorum.result import QuorumResult
 from omninode.validation.links import hosts_in
 from omninode.validation.output import OutputCheck, check_output
 from omninode.validation.placeholders import Placeholders
-from omninode.validation.report import Finding
+from omninode.validation.report import Action, Finding, strength
 from omninode.validation.restorer import restore
 from omninode.validation.spotlight import Mode
 from omninode.validation.validator import InputValidator
 from omninode.validation.vault import Vault
 from omninode.workflow.report import RunReport
+from omninode.workflow.screening import Screening, problems_of
 from omninode.workflow.task import Task, TaskResult
 
 __all__ = ["Marks", "Prepared", "RunGuard"]
 
 # Checking an answer of this many characters takes some milliseconds; longer ones go to a thread.
 _THREAD_ABOVE = 4_000
+_WITHHELD = "(withheld: it looked like instructions to whoever reads it)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,10 @@ class RunGuard:
         self._vault = vault
         self._hosts: Collection[str] = ()
         self.placeholders = Placeholders(vault=vault)
+        self._screening = Screening(validator.policy, placeholders=self.placeholders)
+        # Messages that were flagged, and those that the policy refuses, by the task they are of.
+        self._flagged_messages: dict[str, str] = {}
+        self._refused_messages: dict[str, tuple[Finding, ...]] = {}
         self.findings: list[Finding] = []
         # Flagged items of context, and those of them that the planner was shown.
         self.flagged: frozenset[str] = frozenset()
@@ -100,9 +107,53 @@ class RunGuard:
         self.findings += check.findings
         return replace(task, description=check.text) if check.text != task.description else task
 
+    async def screened_plan(self, tasks: Sequence[Task]) -> tuple[tuple[Task, ...], list[str]]:
+        """`tasks`, which a model planned, as agents may be given them, and why the plan cannot be used.
+
+        A task that would overrule instructions cannot be left out without what depends on it, so the policy's DROP is
+        taken as its BLOCK: no task of the plan is used.
+        """
+        screened = await asyncio.to_thread(lambda: [self._screening.task(task) for task in tasks])
+        found = [finding for _, findings in screened for finding in findings]
+        self.findings += found
+        problems = problems_of(found)
+        if not problems:
+            self.plan_taint |= {finding.path for finding in found if "LLM01" in finding.owasp}
+        return tuple(task for task, _ in screened), problems
+
+    async def message(self, text: str, *, task_id: str) -> str:
+        """`text`, the answer to a task, as tasks that build on it are sent it; a sentence where it is withheld."""
+        path = f"message[{task_id}]"
+        work = asyncio.to_thread(self._screening.message, text, path=path) if len(text) > _THREAD_ABOVE else None
+        screened = self._screening.message(text, path=path) if work is None else await work
+        self.findings += screened.findings
+        if screened.action is Action.BLOCK:
+            self._refused_messages[task_id] = screened.findings
+        elif strength(screened.action) < strength(Action.DROP):
+            if screened.is_flagged:
+                self._flagged_messages[task_id] = path
+            return screened.text
+        return _WITHHELD
+
+    async def passed_on(self, notes: Sequence[str]) -> list[str]:
+        """`notes`, what voters missed in a plan, without those that the planner is not to be sent."""
+        screened = [self._screening.message(note, path=f"deficiencies[{at}]") for at, note in enumerate(notes)]
+        self.findings += [finding for one in screened for finding in one.findings]
+        return [one.text for one in screened if strength(one.action) < strength(Action.DROP)]
+
+    def check_messages(self, results: Mapping[str, TaskResult]) -> None:
+        """Raise InputRefusedError when the policy refuses the message of one of `results`."""
+        for name in results:
+            if name in self._refused_messages:
+                raise InputRefusedError(
+                    f"the answer of task {name!r} was refused as a message: {self._refused_messages[name][0]}",
+                    findings=self._refused_messages[name],
+                )
+
     def taint(self, sent: Collection[str], results: Mapping[str, TaskResult]) -> tuple[str, ...]:
-        """The flagged items that had a part in a task: sent to it, to the planner, or to a task it builds on."""
+        """What is flagged and had a part in a task: sent to it, to the planner, or to a task it builds on."""
         inherited = {name for result in results.values() for name in result.tainted_by}
+        inherited |= {self._flagged_messages[name] for name in results if name in self._flagged_messages}
         return tuple(sorted((self.flagged & set(sent)) | self.plan_taint | inherited))
 
     def restored(self, report: RunReport) -> RunReport:

@@ -28,7 +28,8 @@ class RunRequest:
 
     `tasks` skips decomposition (a list of task objects, an object with `tasks`, or their JSON). `deadline_s` bounds
     the whole run, `output` receives its files and lies outside of `workspace`, which is read and never
-    written.
+    written. `route` is a route of the guard's policy: what it says holds for the prompt, the tasks, the context and what
+    models write in this run.
     """
 
     prompt: str | bytes
@@ -39,6 +40,7 @@ class RunRequest:
     deadline_s: float | None = None
     max_concurrency: int = 8
     output: Path | None = None
+    route: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,13 +29,14 @@ class Pipeline:
     async def run(self, request: RunRequest) -> RunReport:
         """The report of the run.
 
-        Raises only cancellation, InvalidArgumentError for an impossible request, and ConfigurationError for an output
+        Raises only cancellation, InvalidArgumentError for an impossible request or an unknown route, and ConfigurationError for an output
         directory that cannot be written or lies in the workspace.
         """
         if request.max_concurrency < 1:
             raise InvalidArgumentError(
                 f"max_concurrency is {request.max_concurrency}; allow at least one task at a time"
             )
+        self._parts.validator.policy.check_route(request.route)
         if request.output is not None:
             await asyncio.to_thread(check_output_directory, request.output, workspace=request.workspace)
         deadline = None

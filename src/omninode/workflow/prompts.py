@@ -68,7 +68,10 @@ def worker_request(
         "task": task.as_json(),
         "prompt": prompt,
         "context": [{"id": item.id, "title": item.title, "content": item.content} for item in context],
-        "results": [{"task_id": name, "output": result.output} for name, result in results.items()],
+        "results": [
+            {"task_id": name, "output": result.output if result.message is None else result.message}
+            for name, result in results.items()
+        ],
     }
     return _prepared(instructions, "worker", body, marks=marks)
 

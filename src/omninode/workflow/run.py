@@ -24,6 +24,7 @@ from omninode.quorum.result import QuorumResult
 from omninode.quorum.vote import Decision
 from omninode.telemetry.errors import tell_error
 from omninode.validation.report import Action, Finding
+from omninode.validation.validator import InputValidator
 from omninode.workflow.aggregate import join_outputs, summarise_models
 from omninode.workflow.decompose import Decomposer
 from omninode.workflow.dispatch import dispatch
@@ -53,7 +54,9 @@ class RunInProgress:
         self._started_at = parts.clock.now()
         self._started_ns = time.time_ns()
         self._prompt = ""
-        self._guard = RunGuard(parts.validator, vault=parts.open_vault() if parts.open_vault else None)
+        # What the policy says of the run's route holds for all that is judged in it.
+        self._validator = InputValidator(parts.validator.policy.for_route(request.route), clock=parts.clock)
+        self._guard = RunGuard(self._validator, vault=parts.open_vault() if parts.open_vault else None)
         self._items: dict[str, ContextItem] = {}
         self._findings: tuple[Finding, ...] = ()
         self._gathered: GatheredContext | None = None
@@ -77,6 +80,8 @@ class RunInProgress:
             self._finished("cancelled", OmniNodeError("cancelled before it was done"))
             raise
         except OmniNodeError as error:
+            if isinstance(error, InputRefusedError):
+                self._tell_refusal()
             tell_error(self._parts.sink, error, where="workflow.pipeline")
             return self._finished(self._status_of(error), error)
         except BaseException as error:
@@ -94,19 +99,13 @@ class RunInProgress:
 
     async def _validate_input(self) -> tuple[Task, ...] | None:
         async with self._phase("input_validation"):
-            report = await self._parts.validator.validate_and_sanitize(
+            report = await self._validator.validate_and_sanitize(
                 user_prompt=self._request.prompt,
                 tasks_data=self._request.tasks,
                 placeholders=self._guard.placeholders,
             )
             self._findings = report.deficiencies
             if not report.is_valid:
-                codes = sorted({finding.code for finding in report.blocking})
-                self._parts.sink.emit(
-                    Audited(
-                        run_id=self.run_id, action="input.refused", target=str(self.run_id), detail={"codes": codes}
-                    )
-                )
                 raise InputRefusedError(_refusal(report.deficiencies), findings=report.deficiencies)
             self._prompt = report.sanitized_prompt
             self._guard.know_hosts_of(self._prompt)
@@ -129,8 +128,9 @@ class RunInProgress:
 
     async def _trusted(self, items: list[ContextItem]) -> Sequence[ContextItem]:
         """The items that validation lets pass; a flagged one is dropped and reported, the run goes on."""
-        titles = {_title_of(item): item.title for item in items if item.title and item.title != item.path}
-        report = await self._parts.validator.validate_and_sanitize(
+        # The name of a file is a title as well: whoever may put a file there chose it.
+        titles = {_title_of(item): item.title for item in items if item.title}
+        report = await self._validator.validate_and_sanitize(
             self._prompt,
             context_items=[*items, *titles.items()],
             placeholders=self._guard.placeholders,
@@ -166,9 +166,11 @@ class RunInProgress:
                 return tasks
             # The same prompt again is to be planned and judged afresh, not voted down from the cache.
             self._parts.router.forget(self.ledger.cache_keys("planner", "voter"))
-            deficiencies = quorum.deficiencies
             if given or quorum.decision is Decision.FAIL or attempt > MAX_REPLANS:
-                raise QuorumFailedError(_rejection(quorum, attempt, is_given=bool(given)), deficiencies=deficiencies)
+                raise QuorumFailedError(
+                    _rejection(quorum, attempt, is_given=bool(given)), deficiencies=quorum.deficiencies
+                )
+            deficiencies = tuple(await self._guard.passed_on(quorum.deficiencies))
             attempt += 1
 
     async def _decompose(
@@ -201,6 +203,7 @@ class RunInProgress:
                 context_tokens=self._limits.task_context_tokens,
                 guard=self._guard,
                 marks=self._parts.marks,
+                relied_on=frozenset(name for task in tasks for name in task.depends_on),
             )
             self._results = await dispatch(
                 tasks,
@@ -273,6 +276,13 @@ class RunInProgress:
             # The limit is inside: the phase ends with the deadline's error, not with the cancellation that brings it.
             async with self._parts.monitor.phase(self.run_id, name, metadata=metadata) as phase, limit:
                 yield phase
+
+    def _tell_refusal(self) -> None:
+        found = (*self._findings, *self._guard.findings)
+        codes = sorted({finding.code for finding in found if finding.action is Action.BLOCK})
+        self._parts.sink.emit(
+            Audited(run_id=self.run_id, action="input.refused", target=str(self.run_id), detail={"codes": codes})
+        )
 
     def _emit_started(self) -> None:
         self._parts.sink.emit(

@@ -56,13 +56,15 @@ class Task:
 class TaskResult:
     """How a task ended: its output, or why there is none (`failure` is the error itself, where there was one).
 
-    `tainted_by` are the ids of flagged context items that had a part in it: sent to it, to the planner, or to a task it
-    builds on. `wait_ms` passed between the end of the last task it needs and its start; `duration_ms` does not contain it.
+    `message` is what tasks that build on it are sent instead of the output, None for the output itself. `tainted_by` are
+    the ids of flagged context items that had a part in it: sent to it, to the planner, or to a task it builds on; and
+    the names of flagged texts of agents, `plan[id].description` and `message[id]`. `wait_ms` passed between the end of the last task it needs and its start; `duration_ms` does not contain it.
     """
 
     task: Task
     status: TaskStatus
     output: str = ""
+    message: str | None = None
     error: str | None = None
     duration_ms: float = 0.0
     wait_ms: float = 0.0
