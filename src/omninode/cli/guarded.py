@@ -111,7 +111,8 @@ _SAID = {"block": "blocked", "drop": "dropped", "redact": "redacted", "flag": "f
 # Any: JSON, which goes to the outside.
 def _input_json(one: Guarded, name: str) -> dict[str, Any]:
     return {
-        "input": name,
+        # The name of a file may hold bytes that are no text.
+        "input": name.encode("utf-8", "replace").decode(),
         "line": one.record.line,
         "id": redact(one.record.name) or None,
         "kind": one.record.kind,

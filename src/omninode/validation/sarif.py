@@ -24,6 +24,8 @@ def sarif(checked: Iterable[Guarded], *, name: str) -> dict[str, Any]:
     rules = {code: _rule(code) for code in CATALOGUE}
     indices = {code: index for index, code in enumerate(rules)}
     results: list[dict[str, Any]] = []
+    # The name of a file may hold bytes that are no text.
+    uri = quote(name.encode("utf-8", "surrogateescape"))
     left = 0
     for one in checked:
         for finding, place in zip(one.findings, one.places, strict=True):
@@ -33,7 +35,7 @@ def sarif(checked: Iterable[Guarded], *, name: str) -> dict[str, Any]:
             if finding.code not in rules:
                 indices[finding.code] = len(rules)
                 rules[finding.code] = _rule(finding.code)
-            results.append(_result(finding, place, index=indices[finding.code], uri=quote(name)))
+            results.append(_result(finding, place, index=indices[finding.code], uri=uri))
     driver = {
         "name": "OmniNode guard",
         "semanticVersion": detector_version("limits"),
