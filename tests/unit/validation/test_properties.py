@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import codecs
 import sys
-import unicodedata
 from collections.abc import Callable
 
 import pytest
@@ -132,42 +131,3 @@ def test_effort_grows_no_faster_than_the_text(part):
     effort = [_calls(lambda text=text: validator.check(text, trust=Trust.RETRIEVED)) for text in (small, large)]
     # Four times the text: linear is four, n log n a little more, quadratic sixteen.
     assert effort[1] < 6 * effort[0] + 1_000
-
-
-# The kinds of the Big List of Naughty Strings (M. Woolf), with examples of our own: what software trips over.
-_NAUGHTY = {
-    "reserved": ["undefined", "null", "None", "NIL", "true", "hasOwnProperty", "\\", "con", "COM1"],
-    "numeric": ["0", "-1/2", "1E+02", "0x0", "NaN", "-Infinity", "1,000.00", "999999999999999999999999", "0..0"],
-    "signs": [",./;'[]-=", '<>?:"{}|_+', "!@#$%^&*()`~", "\u2026\u221e\u00a7\u00b6", "\u0ca0_\u0ca0"],
-    "wide": ["\u7530\u4e2d\u3055\u3093", "\ud55c\uad6d\uc5b4", "\U00020bb7\u91ce\u5bb6", "\u0e01\u0e33"],
-    "right to left": [
-        "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd",
-        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
-    ],
-    "emoji": [
-        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
-        "\U0001f44d\U0001f3fd",
-        "\U0001f1e9\U0001f1ea",
-        "1\ufe0f\u20e3",
-    ],
-    "stacked marks": ["H" + "\u0489" * 3 + "e" + "\u0321\u0353" * 20, "a" + "\u0300" * 500],
-    "white space": ["\u2001\u2003\u3000 x", "x\u00a0y", "a\tb\n\nc"],
-    "markup": ["<b>bold", "<img src=x onerror=alert(1)>", "<svg><script>1</script>", "javascript:alert(1)", "]]>"],
-    "sql": ["1;DROP TABLE users", "' OR 1=1 -- ", "1 UNION SELECT NULL"],
-    "shell and code": ["$HOME", "`touch /tmp/x`", "%d%s%n", "{{7*7}}", "${jndi:x}", "../../etc/passwd", "() { :; }; x"],
-    "xml": ['<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///x">]><a>&b;</a>'],
-}
-
-
-@pytest.mark.parametrize("kind", _NAUGHTY)
-async def test_naughty_strings_are_not_refused_and_only_composed(kind):
-    for text in _NAUGHTY[kind]:
-        report = await InputValidator().validate_and_sanitize(text)
-        assert report.is_valid, (text, report.summary)
-        assert report.sanitized_prompt == unicodedata.normalize("NFC", text)
-
-
-async def test_naughty_strings_in_terminals_lose_what_a_terminal_obeys():
-    report = await InputValidator().validate_and_sanitize("Roses are \x1b[0;31mred\x1b[0m\a, \x9b2Jviolets")
-    assert report.is_valid
-    assert report.sanitized_prompt == "Roses are red, 2Jviolets"
