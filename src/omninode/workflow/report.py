@@ -135,6 +135,9 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "excerpt": finding.excerpt,
         "remedy": finding.remedy,
         "owasp": list(finding.owasp),
+        "score": finding.score,
+        "evidence": list(finding.evidence),
+        "would": str(finding.would) if finding.would is not None else None,
         "detector": finding.detector,
         "version": finding.version,
     }

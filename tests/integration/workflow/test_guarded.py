@@ -12,6 +12,7 @@ import pytest
 from omninode.core.errors import ConfigurationError, InvalidArgumentError
 from omninode.runtime.runtime import Runtime
 from omninode.runtime.settings import Settings, load_settings
+from omninode.simulation.profile import Latency, ModelProfile
 from omninode.simulation.server import SimulatedModels
 from omninode.storage.config import ConnectionConfig
 from omninode.testing.sink import RecordingSink
@@ -154,6 +155,31 @@ async def test_what_one_task_answers_is_judged_before_another_reads_it(place: di
     assert ("withheld" in look.output, "withheld" in write.output) == (False, True)
 
 
+async def test_an_answer_that_the_policy_refuses_fails_whoever_reads_it(place: dict[str, object]) -> None:
+    strict = GuardOverrideEntry(flag_score=1e-9, drop_score=1e-9, actions={"INJECTION.INDIRECT": Action.BLOCK})
+    settings = load_settings(**place, guard=GuardEntry(trust={Trust.AGENT: strict}))
+    async with Runtime(settings, simulate=SimulatedModels(latency_scale=0.05)) as node:
+        report = await node.run("Look at the parser and write it anew", tasks=TASKS)
+    assert [result.status for result in report.tasks] == ["ok", "failed"]
+    assert "the answer of task 'look' was refused" in str(report.tasks[1].error)
+
+
+async def test_what_voters_missed_is_judged_before_the_planner_reads_it(place: dict[str, object]) -> None:
+    # A planner that forgets every part of a request but the first, until it is told; and a guard that lets nothing through.
+    planner = ModelProfile(name="planner", quality=0.0, roles=("planner", "worker"), latency=Latency(median_s=0.0))
+    voters = [
+        ModelProfile(name=f"v{n}", quality=1.0, roles=("voter",), latency=Latency(median_s=0.0)) for n in range(3)
+    ]
+    strict = GuardOverrideEntry(flag_score=1e-9, drop_score=1e-9)
+    settings = load_settings(**place, guard=GuardEntry(trust={Trust.AGENT: strict}))
+    prompt = "Explain the parser. Write tests for the lexer. Review the documentation. Find where the printer fails."
+    async with Runtime(settings, simulate=SimulatedModels([planner, *voters])) as node:
+        report = await node.run(prompt)
+    found = {(finding.path.partition("[")[0], str(finding.action)) for finding in report.findings}
+    assert ("deficiencies", "drop") in found
+    assert len([line for line in report.phases if line.name == "quorum_validation"]) > 1
+
+
 async def test_the_route_of_a_run_says_what_is_done_in_it(place: dict[str, object]) -> None:
     route = GuardOverrideEntry(actions={"INJECTION": Action.FLAG})
     settings = load_settings(**place, guard=GuardEntry(route={"homework": route}))
@@ -166,6 +192,9 @@ async def test_the_route_of_a_run_says_what_is_done_in_it(place: dict[str, objec
     assert plain.status == "refused"
     assert routed.status == "done", routed.error
     assert {str(each.action) for each in routed.findings if each.code == "INJECTION.DIRECT"} == {"flag"}
+    told = next(each for each in routed.as_json()["findings"] if each["code"] == "INJECTION.DIRECT")
+    assert {"override-instructions", "do-anything-now"} <= set(told["evidence"])
+    assert (told["score"] >= 0.35, told["would"]) == (True, None)
 
 
 async def test_the_name_of_a_file_is_no_way_in(node: Runtime, workspace: Path, database_url: str) -> None:

@@ -206,6 +206,15 @@ async def test_what_the_validator_takes_out_the_vault_puts_back():
     assert restore(report.sanitized_prompt, names.vault) == prompt
 
 
+def test_what_one_vault_sealed_no_other_opens_with_the_same_key():
+    one, other = _vault(), _vault()
+    one.keep("EMAIL_1", "a@b.co")
+    other._sealed.update(one._sealed)
+    with pytest.raises(InvalidTag):
+        other.value_of("EMAIL_1")
+    assert one.value_of("EMAIL_1") == "a@b.co"
+
+
 _tangled = st.lists(
     st.sampled_from(
         [
