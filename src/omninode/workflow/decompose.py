@@ -46,6 +46,8 @@ class Decomposer:
         could was refused.
         """
         feedback = list(deficiencies)
+        if self.guard is not None:
+            self.guard.plan_taint |= {item.id for item in context if item.is_flagged}
         for _ in range(MAX_REPAIRS + 1):
             prepared = planner_request(
                 prompt, agents=self.agents.values(), context=context, deficiencies=feedback, marks=self.marks

@@ -178,7 +178,6 @@ class RunInProgress:
     ) -> tuple[Task, ...]:
         async with self._phase("task_decomposition", attempt=attempt):
             shown = _within_budget(context, self._limits.planner_context_tokens)
-            self._guard.plan_taint |= {item.id for item in shown if item.is_flagged}
             decomposer = Decomposer(self._parts.router, self._parts.agents, self._parts.marks, self._guard)
             return await decomposer.decompose(self._prompt, context=shown, deficiencies=deficiencies)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from omninode.context.item import ContextItem
 from omninode.core.errors import InputRefusedError
 from omninode.providers.http import HttpClient
 from omninode.routing.deployment import DeploymentConfig
@@ -79,6 +80,16 @@ async def test_the_policy_for_agents_says_what_is_done_about_a_plan(policy: dict
     assert task.description == ATTACK
     assert [finding.action for finding in one.findings] == [Action.FLAG]
     assert one.taint([], {}) == ("plan[a].description",)
+
+
+async def test_a_flagged_item_that_the_planner_saw_taints_every_task() -> None:
+    one = guard()
+    items = [
+        ContextItem(id=name, source="s", context_type="t", content="x", is_flagged=name == "bad")
+        for name in ("good", "bad")
+    ]
+    await decomposer(ScriptedProvider([plan()]), one).decompose("do it", context=items)
+    assert one.taint([], {}) == ("bad",)
 
 
 async def test_a_plan_may_name_the_placeholders_of_its_run_and_holds_no_secret() -> None:
