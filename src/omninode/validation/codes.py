@@ -26,7 +26,7 @@ __all__ = ["decoded", "hidden_tags"]
 _RUN_END = 6_000
 _MOST_RUNS = 32
 # So much of a run tells which way round it was written.
-_SAMPLE = 600
+_SAMPLE = 120
 _ESCAPES = 3
 _HEX_DIGITS = frozenset("0123456789abcdef")
 

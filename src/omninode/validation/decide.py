@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from omninode.core.deadline import Deadline
+from omninode.validation.pace import Pace
 from omninode.validation.policy import NOTING, Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, strength
 
@@ -24,7 +24,7 @@ class Watch:
     path: str
     trust: Trust
     policy: ValidationPolicy
-    deadline: Deadline | None = None
+    pace: Pace = field(default_factory=Pace)
     failures: list[Finding] = field(default_factory=list)
 
     def run(self, detector: str, work: Callable[[], T]) -> T | None:
@@ -32,7 +32,8 @@ class Watch:
 
         A detector is not interrupted. Its time is bounded by the limits on what it is given.
         """
-        if self.deadline is not None and self.deadline.has_passed:
+        self.pace.pause()
+        if self.pace.is_late:
             self._note("DETECTOR.LATE", f"there was no time left to look at {self.path} for {detector}")
             return None
         try:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from omninode.core.errors import InvalidArgumentError
 
-__all__ = ["arrange", "find_cycle", "levels"]
+__all__ = ["arrange", "find_cycle", "levels", "longest"]
 
 Edges = Mapping[str, Collection[str]]
+Pause = Callable[[], None]
+# Nodes between two pauses.
+_AT_ONCE = 500
+
+
+def _never() -> None:
+    pass
 
 
 def levels(depends_on: Edges) -> tuple[tuple[str, ...], ...]:
@@ -28,23 +35,42 @@ def find_cycle(depends_on: Edges) -> tuple[str, ...] | None:
     return arrange(depends_on)[1]
 
 
-def arrange(depends_on: Edges) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...] | None]:
+def longest(nodes: Iterable[tuple[str, Collection[str]]], *, pause: Pause = _never) -> int | None:
+    """The number of nodes in the longest chain, when each stands after all it depends on and by a name of its own.
+
+    None when one does not; `arrange` knows then. One pass, which is enough for a list written in order.
+    """
+    depth: dict[str, int] = {}
+    for count, (node, names) in enumerate(nodes):
+        if count % _AT_ONCE == 0:
+            pause()
+        if node in depth or not all(map(depth.__contains__, names)):
+            return None
+        depth[node] = 1 + max(map(depth.__getitem__, names), default=0)
+    return max(depth.values(), default=0)
+
+
+def arrange(depends_on: Edges, *, pause: Pause = _never) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...] | None]:
     """The layers of what can be put in order, and the path of a cycle when not everything can."""
-    layers, left = _peeled(depends_on)
+    layers, left = _peeled(depends_on, pause)
     return tuple(layers), _walk(depends_on, left) if left else None
 
 
-def _peeled(depends_on: Edges) -> tuple[list[tuple[str, ...]], dict[str, int]]:
+def _peeled(depends_on: Edges, pause: Pause) -> tuple[list[tuple[str, ...]], dict[str, int]]:
     """Kahn's algorithm, layer by layer: the layers, and what could never be taken with its open dependencies."""
-    waiting = {node: len({name for name in names if name in depends_on}) for node, names in depends_on.items()}
+    waiting: dict[str, int] = {}
     dependents: dict[str, list[str]] = {}
-    for node, names in depends_on.items():
-        for name in dict.fromkeys(names):
-            if name in depends_on:
-                dependents.setdefault(name, []).append(node)
+    for count, (node, names) in enumerate(depends_on.items()):
+        if count % _AT_ONCE == 0:
+            pause()
+        known = [name for name in dict.fromkeys(names) if name in depends_on]
+        waiting[node] = len(known)
+        for name in known:
+            dependents.setdefault(name, []).append(node)
     layers: list[tuple[str, ...]] = []
     ready = [node for node, count in waiting.items() if count == 0]
     while ready:
+        pause()
         layers.append(tuple(ready))
         ready = list(_released(ready, dependents, waiting))
     return layers, waiting

@@ -19,13 +19,15 @@ from itertools import islice
 import re2
 
 from omninode.validation import mention
+from omninode.validation.batch import log_odds_of
 from omninode.validation.model import packaged
 from omninode.validation.origin import Derived
+from omninode.validation.pace import Pace
 from omninode.validation.report import excerpt
 from omninode.validation.secrets import redact
 from omninode.validation.views import View, views
 
-__all__ = ["Verdict", "assess"]
+__all__ = ["Verdict", "assess", "rule_places", "rule_score", "score_of"]
 
 # Hits further apart than this belong to different thoughts.
 _NEAR_CHARACTERS = 1_200
@@ -79,17 +81,39 @@ class _Hit:
     is_talked_about: bool
 
 
-def assess(cleaned: Derived, *, original: str, is_material: bool = False) -> Verdict | None:
+def assess(cleaned: Derived, *, original: str, is_material: bool = False, pace: Pace | None = None) -> Verdict | None:
     """The verdict on the cleaned text; None when there is nothing to read. `original` is the text before it was cleaned.
 
     `is_material` says that the text is not meant to instruct anybody: then any instruction in it is out of place.
+    `pace` is asked for a pause after each reading.
     """
+    pace = pace or Pace()
     best: Verdict | None = None
     for view in views(cleaned, original=original):
         verdict = _joined(_judged(view), _learned(view, is_material=is_material) if view.reads_like_language else None)
         if verdict is not None and (best is None or verdict.score > best.score):
             best = verdict
+        pace.pause()
     return best
+
+
+def rule_places(reading: str) -> Iterator[tuple[int, int]]:
+    """Where rules match the text, which is in lower case; of matches that overlap the first."""
+    table = _table()
+    for index in table.quick.Match(reading) or ():
+        for match in table.rules[index].pattern.finditer(reading):
+            yield match.span()
+
+
+def rule_score(reading: str) -> float:
+    """The score that the rules alone give the text, which is in lower case; 0 when none matches."""
+    verdict = _judged(View(name="text", derived=Derived(text=reading)))
+    return 0.0 if verdict is None else verdict.score
+
+
+def score_of(odds: float) -> float:
+    """The score of text that may instruct, by the log-odds that the model gives it."""
+    return _on_the_scale(odds, threshold=_AT_BLOCK)
 
 
 def _joined(ruled: Verdict | None, learned: Verdict | None) -> Verdict | None:
@@ -106,8 +130,11 @@ def _learned(view: View, *, is_material: bool) -> Verdict:
     """What the trained model says; evidence only when it comes near its threshold."""
     text = view.derived.text
     head = packaged().planted if is_material else packaged().direct
-    facts, (start, end) = head.facts(text)
-    odds = head.log_odds(facts)
+    if len(text) <= head.shape.size and text.strip():
+        odds, (start, end) = log_odds_of(head, text), (0, len(text))
+    else:
+        facts, (start, end) = head.facts(text)
+        odds = head.log_odds(facts)
     score = _on_the_scale(odds, threshold=_AT_DROP if is_material else _AT_BLOCK)
     if odds < _NEAR:
         return Verdict(score=score, span=view.derived.span(start, end), evidence=(), excerpt="")

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, chain
 
-from omninode.validation.limits import size_bytes
 from omninode.validation.policy import Trust
 
-__all__ = ["item_parts", "listed", "weight"]
+__all__ = ["is_heavier", "item_parts", "listed"]
 
 # A task of a list counts as this many bytes when what is asked is only whether a thread is worth it.
 _BYTES_PER_ENTRY = 500
 
 
-def weight(value: object) -> int:
-    """About how many bytes `value` holds; exact for text and bytes."""
-    if isinstance(value, str):
-        return size_bytes(value)
-    if isinstance(value, bytes | bytearray):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(_weight_of_entry(entry) for entry in value.values())
-    if isinstance(value, list | tuple):
-        return sum(_weight_of_entry(entry) for entry in value)
-    return 0
+def is_heavier(*values: object, than: int) -> bool:
+    """Whether `values` hold more than about so many characters; no more of them is looked at than it takes to tell."""
+    return any(weight > than for weight in accumulate(chain.from_iterable(map(_weights, values))))
+
+
+def _weights(value: object) -> Iterator[int]:
+    if isinstance(value, str | bytes | bytearray):
+        yield len(value)
+    elif isinstance(value, Mapping):
+        yield from map(_weight_of_entry, value.values())
+    elif isinstance(value, list | tuple):
+        yield from map(_weight_of_entry, value)
 
 
 def _weight_of_entry(entry: object) -> int:

@@ -127,7 +127,7 @@ class ValidationPolicy(Limits):
             open, it is passed on with a finding that says so.
         trusts: what is done otherwise for text of a trust level.
         routes: what is done otherwise on a route, whose name the caller gives; it wins over the trust level.
-        thread_above_bytes: inputs larger than this are worked on in a thread, so that the loop is not held.
+        thread_above_bytes: inputs larger than about this are worked on in a thread that pauses, so that the loop is not held.
         max_findings: the most findings a report holds; what is beyond is counted in one REPORT.MORE.
     """
 
@@ -147,7 +147,7 @@ class ValidationPolicy(Limits):
     fails_closed: bool = True
     trusts: Mapping[Trust, Override] = field(default_factory=lambda: MappingProxyType({}))
     routes: Mapping[str, Override] = field(default_factory=lambda: MappingProxyType({}))
-    thread_above_bytes: int = 50_000
+    thread_above_bytes: int = 1_000
     max_findings: int = 200
 
     def __post_init__(self) -> None:

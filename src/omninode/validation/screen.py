@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from omninode.core.deadline import Deadline
 from omninode.validation import injection, markup
 from omninode.validation.decide import Watch, decided, is_cut, shadowed
 from omninode.validation.limits import not_text
 from omninode.validation.origin import Derived, Pieces
+from omninode.validation.pace import Pace
 from omninode.validation.placeholders import Placeholders
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, strongest
@@ -52,7 +52,7 @@ def screen(
     trust: Trust,
     policy: ValidationPolicy,
     placeholders: Placeholders | None = None,
-    deadline: Deadline | None = None,
+    pace: Pace | None = None,
     may_refuse: bool = True,
 ) -> Screened:
     """`text`, which is within its size limit, cleaned and judged as something `trust` says it is.
@@ -63,7 +63,7 @@ def screen(
         trust: where it came from.
         policy: what is done about findings; the one for this trust and route.
         placeholders: gives out the names of what is replaced; without, they are this text's own.
-        deadline: no detector begins after it.
+        pace: when no more detector begins, and whether to pause between steps; without, never.
         may_refuse: whether it is part of what is asked for; a context item is not, and is left out at most.
     """
     bad = not_text(text)
@@ -72,7 +72,7 @@ def screen(
         return Screened(text="", findings=decided([refused], policy=policy, may_refuse=may_refuse))
     # Names given out in shadow mode would be put back although nothing was replaced.
     names = Placeholders() if policy.shadow or placeholders is None else placeholders
-    watch = Watch(path=path, trust=trust, policy=policy, deadline=deadline)
+    watch = Watch(path=path, trust=trust, policy=policy, pace=pace or Pace())
     first = _looked_at(text, watch=watch, names=names, may_refuse=may_refuse)
     if policy.shadow:
         return replace(first, text=text, findings=shadowed(first.findings))
@@ -171,7 +171,7 @@ def _places(text: str, phrase: str) -> Iterator[int]:
 def _noted(text: str, derived: Derived, *, watch: Watch) -> list[Finding]:
     path, policy = watch.path, watch.policy
     marks = watch.run("markup", lambda: list(markup.notes(derived, path=path))) or []
-    hits = watch.run("injection", lambda: list(_injection(text, derived, path=path, trust=watch.trust, policy=policy)))
+    hits = watch.run("injection", lambda: list(_injection(text, derived, watch=watch)))
     return list(without_values([*marks, *(hits or [])], policy=policy))
 
 
@@ -187,10 +187,10 @@ def _refused(code: str, place: int, *, path: str, trust: Trust) -> Finding:
     )
 
 
-def _injection(
-    original: str, derived: Derived, *, path: str, trust: Trust, policy: ValidationPolicy
-) -> Iterator[Finding]:
-    verdict = injection.assess(derived, original=original, is_material=not trust.may_instruct)
+def _injection(original: str, derived: Derived, *, watch: Watch) -> Iterator[Finding]:
+    path, trust, policy = watch.path, watch.trust, watch.policy
+    is_material = not trust.may_instruct
+    verdict = injection.assess(derived, original=original, is_material=is_material, pace=watch.pace)
     if verdict is None or verdict.score < policy.flag_score:
         return
     if trust.may_instruct:

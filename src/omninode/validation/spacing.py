@@ -23,14 +23,12 @@ _WORDS = np.array([chr(code).isalnum() or chr(code) == "_" for code in range(128
 def closed(source: Derived) -> Derived | None:
     """`source` with the gaps inside spaced words closed; None when it has no such words."""
     text = source.text
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    if _gate().search(text) is not None:
-        kept = np.flatnonzero(~_gaps(text))
-    elif _wide_gate().match(text) is not None:
-        # Spaced twice: where one word ends and the next begins is lost.
-        kept = np.flatnonzero(codes != _SPACE)
-    else:
+    is_spaced = _gate().search(text) is not None
+    if not is_spaced and _wide_gate().match(text) is None:
         return None
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    # Spaced twice, where one word ends and the next begins is lost.
+    kept = np.flatnonzero(~_gaps(text) if is_spaced else codes != _SPACE)
     if kept.size == len(text):
         return None
     letters = codes[kept].tobytes().decode("utf-32-le", "surrogatepass")
@@ -73,7 +71,7 @@ def _between(is_sign: npt.NDArray[np.bool_], alone: npt.NDArray[np.bool_]) -> np
 
 @cache
 def _gate() -> re2._Regexp:
-    return re2.compile(r"(?:\b\w[ .\-_*/|]){2,}\w\b|(?:^|\s)(?:\S ){3}")
+    return re2.compile(r"(?:\b\w[ .\-_*/|]){2,}\w\b|(?:^|\s)(?:\S ){6}")
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, cast
 
@@ -20,7 +20,7 @@ from omninode.validation.limits import Limits, is_deeper, nested_size, size_byte
 from omninode.validation.report import Action, Finding, Severity, excerpt
 from omninode.validation.secrets import redact
 
-__all__ = ["TaskModel", "parse_tasks", "topological_levels"]
+__all__ = ["TaskModel", "parse_tasks", "texts", "topological_levels"]
 
 TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
@@ -44,6 +44,8 @@ class TaskModel(BaseModel):
 
 
 _TASKS = TypeAdapter(list[TaskModel])
+# So many are read in one go, which is in C and lets no other thread in.
+_AT_ONCE = 200
 # The name of one is close to the name of the other; below this it is a guess.
 _NEAR = 0.6
 _MOST_NAMES = 12
@@ -51,7 +53,11 @@ _MOST_FINDINGS = 50
 
 
 def parse_tasks(
-    data: object, *, known_agents: Iterable[str] | None = None, limits: Limits | None = None
+    data: object,
+    *,
+    known_agents: Iterable[str] | None = None,
+    limits: Limits | None = None,
+    pause: Callable[[], None] = lambda: None,
 ) -> tuple[tuple[TaskModel, ...], tuple[Finding, ...]]:
     """The tasks in `data` and what is wrong with them; any finding with action BLOCK means they cannot be run.
 
@@ -61,16 +67,34 @@ def parse_tasks(
         data: JSON text (str or bytes), `{"tasks": [...]}` or a sequence of dicts or TaskModels.
         known_agents: names a task may use; None accepts any.
         limits: the caps; None for the defaults.
+        pause: called between steps, so that a thread can let others go first.
     """
     limits = limits or Limits()
-    entries, finding = _entries(data, limits)
+    entries, finding = _entries(data, limits, pause)
     if finding is not None:
         return (), (finding,)
-    tasks, findings = _read(entries, limits)
+    pause()
+    tasks, findings = _read(entries, limits, pause)
     if findings:
         return (), tuple(findings[:_MOST_FINDINGS])
     # Each finding may search for a near name, so their number is bounded as they are made.
-    return tasks, tuple(islice(_graph_findings(tasks, known_agents=known_agents, limits=limits), _MOST_FINDINGS))
+    found = _graph_findings(tasks, known_agents=known_agents, limits=limits, pause=pause)
+    return tasks, tuple(islice(found, _MOST_FINDINGS))
+
+
+def texts(task: TaskModel) -> Iterator[str]:
+    """Every string of a task's description and input, keys included."""
+    yield task.description
+    left: list[JsonValue] = [task.input] if task.input else []
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            yield from value
+            left += value.values()
 
 
 def topological_levels(tasks: Sequence[TaskModel]) -> tuple[tuple[str, ...], ...]:
@@ -93,7 +117,7 @@ def _refused(code: str, message: str, *, remedy: str, path: str = "tasks", shown
     )
 
 
-def _entries(data: object, limits: Limits) -> tuple[list[object], Finding | None]:
+def _entries(data: object, limits: Limits, pause: Callable[[], None]) -> tuple[list[object], Finding | None]:
     """The list of raw tasks in whatever was handed in, within the caps."""
     if isinstance(data, str | bytes | bytearray):
         data, finding = _parsed(data, limits)
@@ -105,8 +129,12 @@ def _entries(data: object, limits: Limits) -> tuple[list[object], Finding | None
         remedy = 'pass a list of tasks, or an object like {"tasks": [...]}'
         return [], _refused("TASKS.TYPE", f"the tasks are of type {type(data).__name__}, not a list", remedy=remedy)
     # Any task may already be a model; plain dicts read the same way.
-    entries = [entry.model_dump() if isinstance(entry, TaskModel) else entry for entry in data[: limits.max_tasks + 1]]
-    return entries, _beyond_caps(data, entries, limits)
+    entries: list[object] = []
+    for start in range(0, min(len(data), limits.max_tasks + 1), _AT_ONCE):
+        some = data[start : start + _AT_ONCE]
+        entries += [entry.model_dump() if isinstance(entry, TaskModel) else entry for entry in some]
+        pause()
+    return entries, _beyond_caps(data, entries, limits, pause)
 
 
 def _parsed(data: str | bytes | bytearray, limits: Limits) -> tuple[object, Finding | None]:
@@ -138,7 +166,9 @@ def _too_deep(limits: Limits) -> Finding:
     )
 
 
-def _beyond_caps(data: Sequence[object], entries: list[object], limits: Limits) -> Finding | None:
+def _beyond_caps(
+    data: Sequence[object], entries: list[object], limits: Limits, pause: Callable[[], None]
+) -> Finding | None:
     if not data:
         return _refused("TASKS.EMPTY", "the task list holds no tasks", remedy="add a task, or leave the list out")
     if len(data) > limits.max_tasks:
@@ -147,7 +177,7 @@ def _beyond_caps(data: Sequence[object], entries: list[object], limits: Limits) 
             f"the task list holds {len(data):,} tasks; the limit is {limits.max_tasks:,}",
             remedy="split it, or raise max_tasks",
         )
-    depth, keys = nested_size(entries, max_depth=limits.max_json_depth, max_keys=limits.max_keys)
+    depth, keys = nested_size(entries, max_depth=limits.max_json_depth, max_keys=limits.max_keys, pause=pause)
     if depth > limits.max_json_depth:
         return _too_deep(limits)
     if keys > limits.max_keys:
@@ -159,16 +189,29 @@ def _beyond_caps(data: Sequence[object], entries: list[object], limits: Limits) 
     return None
 
 
-def _read(entries: list[object], limits: Limits) -> tuple[tuple[TaskModel, ...], list[Finding]]:
-    try:
-        tasks = _TASKS.validate_python(entries)
-    except ValidationError as error:
-        # Any: pydantic types an error's details loosely.
-        details = cast("list[dict[str, Any]]", error.errors(include_url=False, include_context=False))
-        return (), [_schema_finding(detail, entries) for detail in details]
-    findings = []
+def _read(
+    entries: list[object], limits: Limits, pause: Callable[[], None]
+) -> tuple[tuple[TaskModel, ...], list[Finding]]:
+    tasks: list[TaskModel] = []
+    findings: list[Finding] = []
+    for start in range(0, len(entries), _AT_ONCE):
+        some = entries[start : start + _AT_ONCE]
+        try:
+            tasks += _TASKS.validate_python(some)
+        except ValidationError as error:
+            # Any: pydantic types an error's details loosely.
+            details = cast("list[dict[str, Any]]", error.errors(include_url=False, include_context=False))
+            findings += [_schema_finding(detail, some, start) for detail in details]
+        if len(findings) >= _MOST_FINDINGS:
+            break
+        pause()
+    if findings:
+        return (), findings
     for index, task in enumerate(tasks):
-        if (size := size_bytes(task.description)) > limits.max_task_bytes:
+        if (
+            4 * len(task.description) > limits.max_task_bytes
+            and (size := size_bytes(task.description)) > limits.max_task_bytes
+        ):
             what = f"the description is {size:,} bytes; the limit is {limits.max_task_bytes:,}"
             findings.append(_invalid(f"tasks[{index}].description", what, "shorten it, or raise max_task_bytes"))
         if len(task.depends_on) > limits.max_depends_on:
@@ -178,9 +221,9 @@ def _read(entries: list[object], limits: Limits) -> tuple[tuple[TaskModel, ...],
 
 
 # Any: one entry of pydantic's error list, a TypedDict by another name.
-def _schema_finding(detail: dict[str, Any], entries: list[object]) -> Finding:
+def _schema_finding(detail: dict[str, Any], entries: list[object], start: int) -> Finding:
     index, *rest = detail["loc"] or (0,)
-    path = f"tasks[{index}]" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+    path = f"tasks[{start + index}]" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(rest[-1]), list(TaskModel.model_fields), n=1, cutoff=_NEAR)
         remedy = f"did you mean '{near[0]}'?" if near else f"allowed are {', '.join(TaskModel.model_fields)}"
@@ -202,10 +245,12 @@ def _invalid(path: str, message: str, remedy: str) -> Finding:
 
 
 def _graph_findings(
-    tasks: Sequence[TaskModel], *, known_agents: Iterable[str] | None, limits: Limits
+    tasks: Sequence[TaskModel], *, known_agents: Iterable[str] | None, limits: Limits, pause: Callable[[], None]
 ) -> Iterator[Finding]:
     first: dict[str, int] = {}
     for index, task in enumerate(tasks):
+        if index % _AT_ONCE == 0:
+            pause()
         if task.id in first:
             yield _refused(
                 "TASK.DUPLICATE_ID",
@@ -216,9 +261,9 @@ def _graph_findings(
         first.setdefault(task.id, index)
     if known_agents is not None:
         yield from _agent_findings(tasks, sorted(known_agents))
-    yield from _dependency_findings(tasks, first)
-    yield from _fan_out_findings(tasks, limits)
-    yield from _order_findings(tasks, limits)
+    yield from _dependency_findings(tasks, first, pause)
+    yield from _fan_out_findings(tasks, limits, pause)
+    yield from _order_findings(tasks, limits, pause)
 
 
 def _agent_findings(tasks: Sequence[TaskModel], agents: list[str]) -> Iterator[Finding]:
@@ -232,8 +277,12 @@ def _agent_findings(tasks: Sequence[TaskModel], agents: list[str]) -> Iterator[F
             )
 
 
-def _dependency_findings(tasks: Sequence[TaskModel], ids: dict[str, int]) -> Iterator[Finding]:
+def _dependency_findings(
+    tasks: Sequence[TaskModel], ids: dict[str, int], pause: Callable[[], None]
+) -> Iterator[Finding]:
     for index, task in enumerate(tasks):
+        if index % _AT_ONCE == 0:
+            pause()
         for place, name in enumerate(task.depends_on):
             path = f"tasks[{index}].depends_on[{place}]"
             if name == task.id:
@@ -252,8 +301,13 @@ def _dependency_findings(tasks: Sequence[TaskModel], ids: dict[str, int]) -> Ite
                 )
 
 
-def _fan_out_findings(tasks: Sequence[TaskModel], limits: Limits) -> Iterator[Finding]:
-    waiting = Counter(name for task in tasks for name in set(task.depends_on))
+def _fan_out_findings(tasks: Sequence[TaskModel], limits: Limits, pause: Callable[[], None]) -> Iterator[Finding]:
+    waiting: Counter[str] = Counter()
+    for start in range(0, len(tasks), _AT_ONCE):
+        waiting.update(name for task in tasks[start : start + _AT_ONCE] for name in set(task.depends_on))
+        pause()
+    if max(waiting.values(), default=0) <= limits.max_fan_out:
+        return
     for index, task in enumerate(tasks):
         if waiting[task.id] > limits.max_fan_out:
             yield _refused(
@@ -264,9 +318,12 @@ def _fan_out_findings(tasks: Sequence[TaskModel], limits: Limits) -> Iterator[Fi
             )
 
 
-def _order_findings(tasks: Sequence[TaskModel], limits: Limits) -> Iterator[Finding]:
+def _order_findings(tasks: Sequence[TaskModel], limits: Limits, pause: Callable[[], None]) -> Iterator[Finding]:
+    length = graph.longest([(task.id, task.depends_on) for task in tasks], pause=pause)
+    if length is not None and length <= limits.max_chain:
+        return
     edges = {task.id: [name for name in task.depends_on if name != task.id] for task in tasks}
-    levels, cycle = graph.arrange(edges)
+    levels, cycle = graph.arrange(edges, pause=pause)
     if cycle is not None:
         yield _refused(
             "TASK.CYCLE",

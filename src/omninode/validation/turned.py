@@ -53,6 +53,7 @@ class Turned:
 
     name: str
     derived: Derived
+    stretches: tuple[tuple[int, int], ...]
     is_whole: bool
 
 
@@ -60,21 +61,25 @@ def turned(source: Derived) -> list[Turned]:
     """The stretches of `source` that read as language when turned, all those of one turn together; strongest first."""
     found = symbols(f" {source.text} ")
     pairs = found[:-1] * np.int16(SYMBOLS) + found[1:]
+    total = _evidence().take(pairs, axis=1).cumsum(axis=1, dtype=np.int32)
+    above = total - np.minimum.accumulate(total, axis=1)
+    peaks = above.max(axis=1)
+    if peaks.max() < _ENOUGH:
+        return []
     rises: list[tuple[int, str, list[tuple[int, int]], bool]] = []
-    for name, evidence in zip(TURNS, _evidence(), strict=True):
-        total = evidence.take(pairs).cumsum(dtype=np.int32)
-        above = total - np.minimum.accumulate(total)
-        if (peak := int(above.max())) >= _ENOUGH:
-            is_whole = bool(total[-1] > 0)
-            stretches = [(0, len(source.text))] if is_whole else _stretches(above, source.text)
-            rises.append((peak, name, stretches, is_whole))
+    for row, name in enumerate(TURNS):
+        if peaks[row] >= _ENOUGH:
+            is_whole = bool(total[row, -1] > 0)
+            stretches = [(0, len(source.text))] if is_whole else _stretches(above[row], source.text)
+            rises.append((int(peaks[row]), name, stretches, is_whole))
     made: list[Turned] = []
     taken: list[tuple[int, int]] = []
     for _, name, stretches, is_whole in sorted(rises, key=lambda rise: -rise[0]):
         # What reads as language one way has something of it the other ways too.
         own = [stretch for stretch in stretches if not _overlaps(stretch, taken)]
         if own:
-            made.append(Turned(name=name, derived=_joined(source, own, TURNS[name]), is_whole=is_whole))
+            derived = _joined(source, own, TURNS[name])
+            made.append(Turned(name=name, derived=derived, stretches=tuple(own), is_whole=is_whole))
             taken += own
     return made
 
@@ -119,13 +124,13 @@ def _joined(source: Derived, stretches: list[tuple[int, int]], turn: Callable[[s
 
 
 @cache
-def _evidence() -> tuple[npt.NDArray[np.int16], ...]:
-    """For each turn, what each pair of letters says for a text that was turned, against one that was not or is none."""
+def _evidence() -> npt.NDArray[np.int16]:
+    """For each turn a row: what each pair of letters says for a text that was turned, against one that was not or is none."""
     lines = files(__package__).joinpath("letter_pairs.txt").read_text(encoding="utf-8").splitlines()
     plain = np.array([line.split() for line in lines], dtype=np.int16)
     rot13 = np.r_[0, 14:27, 1:14]
     shifted = plain[np.ix_(rot13, rot13)]
-    found = [(each - np.maximum(plain, _NO_LANGUAGE)).ravel() for each in (shifted, plain.T, shifted.T)]
-    for evidence in found:
-        evidence[0] = _NO_LETTERS
-    return tuple(found)
+    likeliest = np.maximum(plain, _NO_LANGUAGE)
+    evidence = np.stack([(each - likeliest).ravel() for each in (shifted, plain.T, shifted.T)])
+    evidence[:, 0] = _NO_LETTERS
+    return evidence

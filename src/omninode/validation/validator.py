@@ -7,20 +7,24 @@ the run; a context item never can, it is left out or flagged.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline
-from omninode.validation.items import item_parts, listed, weight
+from omninode.validation import sieve
+from omninode.validation.decide import Watch
+from omninode.validation.items import is_heavier, item_parts, listed
 from omninode.validation.limits import excess
+from omninode.validation.pace import Pace
 from omninode.validation.placeholders import Placeholders
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.report import Action, Finding, Severity, ValidationReport, excerpt, strength, strongest
 from omninode.validation.screen import Screened, screen
 from omninode.validation.secrets import redact
 from omninode.validation.substitute import substituted
-from omninode.validation.tasks import TaskModel, parse_tasks
+from omninode.validation.tasks import TaskModel, parse_tasks, texts
 from omninode.validation.unicode import clean
 
 __all__ = ["InputValidator"]
@@ -57,11 +61,12 @@ class InputValidator:
             placeholders: of the run this is part of, so that a value has one name in all of it; by default new ones.
             route: where the input is bound for, by a name of the policy's `routes`.
 
-        Input above the policy's `thread_above_bytes` is worked on in a thread.
+        Input above the policy's `thread_above_bytes` is worked on in a thread that pauses, so that the loop has its turn.
         """
         started = self._clock.monotonic()
-        work = self._begun(route, placeholders)
-        if weight(user_prompt) + weight(tasks_data) + weight(context_items) > self._policy.thread_above_bytes:
+        is_heavy = is_heavier(user_prompt, tasks_data, context_items, than=self._policy.thread_above_bytes)
+        work = self._begun(route, placeholders, is_in_thread=is_heavy)
+        if is_heavy:
             await asyncio.to_thread(work.read, user_prompt, tasks_data, context_items)
         else:
             work.read(user_prompt, tasks_data, context_items)
@@ -94,20 +99,20 @@ class InputValidator:
         derived = clean(text).derived
         return substituted(derived, path="prompt", trust=Trust.USER, policy=policy, placeholders=placeholders).text
 
-    def _begun(self, route: str | None, placeholders: Placeholders | None) -> _Work:
+    def _begun(self, route: str | None, placeholders: Placeholders | None, *, is_in_thread: bool = False) -> _Work:
         policy = self._policy.for_route(route)
         deadline = None if policy.deadline_s is None else Deadline.after(policy.deadline_s, clock=self._clock)
-        return _Work(policy, placeholders or Placeholders(), deadline)
+        return _Work(policy, placeholders or Placeholders(), Pace(deadline=deadline, is_in_thread=is_in_thread))
 
 
 class _Work:
     """One validation as it goes: what has been accepted and found so far."""
 
-    def __init__(self, policy: ValidationPolicy, placeholders: Placeholders, deadline: Deadline | None) -> None:
+    def __init__(self, policy: ValidationPolicy, placeholders: Placeholders, pace: Pace) -> None:
         self._policy = policy
         self._by_trust = {trust: policy.for_trust(trust) for trust in Trust}
         self._placeholders = placeholders
-        self._deadline = deadline
+        self._pace = pace
         self._prompt = ""
         self._tasks: tuple[TaskModel, ...] | None = None
         self._items: dict[str, str] = {}
@@ -154,9 +159,32 @@ class _Work:
                 self._refuse("PROMPT.EMPTY", "the prompt is empty", "say what is to be done")
 
     def read_tasks(self, data: object) -> None:
-        tasks, findings = parse_tasks(data, known_agents=self._policy.known_agents, limits=self._policy)
+        policy = self._policy
+        tasks, findings = parse_tasks(data, known_agents=policy.known_agents, limits=policy, pause=self._pace.pause)
         self._findings += findings
-        self._tasks = tuple(self._screened(task, f"tasks[{index}]") for index, task in enumerate(tasks))
+        quiet = self._quiet(tasks)
+        self._tasks = tuple(
+            task if is_quiet else self._screened(task, f"tasks[{index}]")
+            for index, (task, is_quiet) in enumerate(zip(tasks, quiet, strict=True))
+        )
+
+    def _quiet(self, tasks: Sequence[TaskModel]) -> list[bool]:
+        """Which tasks hold no text that has to be looked at by itself."""
+        found = [True] * len(tasks)
+        whose = [(index, text) for index, task in enumerate(tasks) for text in texts(task)]
+        self._pace.pause()
+        policy = self._by_trust[Trust.USER]
+        # What fails here, or has no time, is told of each text when it is screened.
+        watch = Watch(path="tasks", trust=Trust.USER, policy=policy, pace=self._pace)
+        told = watch.run(
+            "all of it",
+            lambda: sieve.quiet(
+                [text for _, text in whose], policy=policy, placeholders=self._placeholders, pace=self._pace
+            ),
+        )
+        for (index, _), is_quiet in zip(whose, told or [False] * len(whose), strict=True):
+            found[index] = found[index] and is_quiet
+        return found
 
     def read_item(self, item: object, index: int) -> None:
         name, content, trust = item_parts(item, index)
@@ -233,7 +261,7 @@ class _Work:
             trust=trust,
             policy=self._by_trust[trust],
             placeholders=self._placeholders,
-            deadline=self._deadline,
+            pace=self._pace,
             may_refuse=may_refuse,
         )
         self._waived += screened.waived
