@@ -7,20 +7,19 @@ thresholds. The labelled texts are not part of the project: without `--data` onl
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from omninode.bench.guard_times import guard_times
 from omninode.bench.injection.data import Sample, made, over_defence, read
 from omninode.bench.injection.figures import area, share_above
 from omninode.bench.measure import Spread
 from omninode.bench.scenario import Figure, Findings, Scenario, Target, at_least, at_most
 from omninode.bench.surroundings import Surroundings
 from omninode.validation.injection import assess
-from omninode.validation.policy import Trust, ValidationPolicy
-from omninode.validation.screen import screen
+from omninode.validation.policy import ValidationPolicy
 from omninode.validation.unicode import clean
 
 __all__ = ["SCENARIO"]
@@ -39,7 +38,6 @@ _ENCODERS: dict[str, Callable[[str], str]] = {
         chr(ord(letter) + 0xFEE0) if "!" <= letter <= "~" else letter for letter in text
     ),
 }
-_BASIC = "Write a function that checks addresses, and explain how the table is built from its rows. "
 
 
 def _turned(letter: str) -> str:
@@ -63,12 +61,13 @@ async def _run(room: Surroundings) -> Findings:
     # The score that blocks counts as above.
     under = float(np.nextafter(block, 0.0))
     passed = share_above(_scores(over_defence()), threshold=under)
+    times, said_of_times = await guard_times(room)
     figures = [
         _one("hard negatives that pass", 100 - 100 * passed.value, at_least(97)),
         *_encodings(room, under=under),
-        *_times(room),
+        *times,
     ]
-    notes = [f"hard negatives refused: {passed}; the limits are those of Clopper and Pearson, 95 %"]
+    notes = [f"hard negatives refused: {passed}; the limits are those of Clopper and Pearson, 95 %", *said_of_times]
     if room.data is None:
         notes.append("no labelled texts were given (--data FOLDER), so nothing is said of attacks by others")
     else:
@@ -114,39 +113,6 @@ def _encodings(room: Surroundings, *, under: float) -> list[Figure]:
         figures.append(_one(f"{name}: caught of what is caught in the clear", 100 * kept.value, at_least(95)))
         figures.append(_one(f"{name}: false alarms more", 100 * more / len(benign), at_most(0.2)))
     return figures
-
-
-def _times(room: Surroundings) -> list[Figure]:
-    """What one text costs, as the validator examines it."""
-    prompts = [sample.text for sample in made("benign", seed=12) if len(sample.text) <= 1_000]
-    taken = [_taken_ms(text) for text in prompts[: room.scaled(1_000, least=50)]]
-    page = (_BASIC * 2_000)[:100_000]
-    documents = {
-        "plain": page,
-        "base64": base64.b64encode(page.encode()).decode()[:100_000],
-        "spaced": " ".join(page)[:100_000],
-        "percent": "%41" * 33_000,
-        "entities": "&#65;" * 20_000,
-    }
-    return [
-        _one("prompt up to 1,000 characters, median", float(np.median(taken)), at_most(0.3), unit="ms"),
-        _one("prompt up to 1,000 characters, p99", float(np.quantile(taken, 0.99)), at_most(1.0), unit="ms"),
-        *(
-            Figure(
-                name=f"100 kB, {name}",
-                spread=Spread.of([_taken_ms(text) for _ in range(room.scaled(7, least=2))]),
-                unit="ms",
-                target=at_most(20),
-            )
-            for name, text in documents.items()
-        ),
-    ]
-
-
-def _taken_ms(text: str) -> float:
-    began = time.perf_counter()
-    screen(text, path="prompt", trust=Trust.USER, policy=ValidationPolicy())
-    return 1_000 * (time.perf_counter() - began)
 
 
 SCENARIO = Scenario(
