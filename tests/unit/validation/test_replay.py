@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omninode.cli.guarded import show_replay
 from omninode.validation.policy import Override, Trust, ValidationPolicy
 from omninode.validation.records import read_lines
 from omninode.validation.replay import Change, Rate, binomial_bounds, replay
@@ -32,6 +33,19 @@ INPUTS = _records(
     {"text": "key ghp_" + "a1B2" * 9},
     {"text": "<script>x</script>", "kind": "context"},
 )
+
+
+def test_the_expected_rates_are_printed_with_their_bounds(capsys):
+    show_replay(replay(INPUTS, policy=ValidationPolicy()), name="in.jsonl", is_compared=False, as_json=False)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0].endswith("with 95 % confidence between")
+    assert lines[1] == "refused 1 of 5 20.00% 0.51% and 71.64%"
+    assert lines[6:] == [
+        "not passed on, by kind",
+        "context 0 of 1 0.00% 0.00% and 97.50%",
+        "prompt 1 of 3 33.33% 0.84% and 90.57%",
+        "tool 1 of 1 100.00% 2.50% and 100.00%",
+    ]
 
 
 def test_rates_count_what_the_policy_does():
