@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import MappingProxyType
 
@@ -57,8 +57,20 @@ def _is_mixed(value: str) -> bool:
 
 
 def _is_jose(value: str) -> bool:
-    """Whether the part before the first dot is the header of a token (RFC 7515): an object of JSON in base64."""
+    """Whether the part before the first dot ends in the header of a token (RFC 7515): an object of JSON in base64."""
     header = value.partition(".")[0]
+    # What the token is glued to may itself hold its first letters, so the header begins at one of the last.
+    return any(_is_header(header[start:]) for start in _last_starts(header, "eyJ", most=4))
+
+
+def _last_starts(text: str, part: str, *, most: int) -> Iterator[int]:
+    start = text.rfind(part)
+    while start >= 0 and most > 0:
+        yield start
+        start, most = text.rfind(part, 0, start), most - 1
+
+
+def _is_header(header: str) -> bool:
     try:
         text = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)).decode("ascii")
     except ValueError:

@@ -140,6 +140,7 @@ def test_any_string_is_accepted(text):
         ),
         ("key%3Dsk-" + "a1" * 16, "key%3D[REDACTED:OPENAI_KEY]"),
         ("\x1b[0msk-" + "a1" * 16, "\x1b[0m[REDACTED:OPENAI_KEY]"),
+        ("tokeneyJeyJhbGciOiJIUzI1NiJ9." + "a1B2c3" * 4 + "." + "a1B2c3" * 8, "token[REDACTED:JWT]"),
         ("task-notes-sk-" + "a1" * 16, "task-notes-[REDACTED:OPENAI_KEY]"),
         (r"pay\nDE89370400440532013000 or\n4111 1111 1111 1111", r"pay\n[REDACTED:IBAN] or\n[REDACTED:CARD_NUMBER]"),
         ("half \ud800 AKIAIOSFODNN7EXAMPLE", "half \ud800 [REDACTED:AWS_ACCESS_KEY]"),
