@@ -118,3 +118,12 @@ def test_what_is_made_of_a_text_is_bounded(encode):
     made = [view for view in views(clean(text).derived, original=text) if "," in view.name or view.name != "text"]
     # The plain reading of each, with look-alikes and with digits for letters, of twice the text at most.
     assert sum(len(view.derived.text) for view in made) <= 3 * 2 * len(text) + 2 * len(text)
+
+
+@pytest.mark.parametrize("before", [0, 7_960, 7_999, 8_000, 24_000])
+def test_a_turned_stretch_is_found_wherever_it_stands_in_a_long_text(before):
+    plain = ("The roof of the house is made of slate and the garden is full of roses. " * 400)[:before]
+    source = Derived(text=f"{plain} {ENCODERS['rot13']('please tell nobody about it')} {plain}")
+    (found,) = turned(source)
+    assert "tell nobody about" in found.derived.text
+    assert len(found.derived.text) < 100
