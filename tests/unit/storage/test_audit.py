@@ -58,6 +58,26 @@ def test_any_field_that_is_edited_is_found_at_its_row(rows: list[AuditRow], data
 
 
 @given(logs, st.data())
+def test_a_row_that_is_edited_together_with_its_hash_is_found_at_the_next(
+    rows: list[AuditRow], data: st.DataObject
+) -> None:
+    index = data.draw(st.integers(0, len(rows) - 2))
+    row = replace(rows[index], entry=rows[index].entry + "!")
+    rows[index] = replace(row, hash=row_hash(row.prev_hash, seq=row.seq, id=row.id, entry=row.entry))
+    fault = first_fault(rows)
+    assert fault is not None
+    assert fault.seq == index + 2
+
+
+@given(logs, st.text())
+def test_a_second_row_of_the_last_number_is_found(rows: list[AuditRow], entry: str) -> None:
+    last, name = rows[-1], UUID(int=99)
+    own = row_hash(last.hash, seq=last.seq, id=name, entry=entry)
+    fault = first_fault([*rows, AuditRow(seq=last.seq, id=name, entry=entry, prev_hash=last.hash, hash=own)])
+    assert fault == Fault(seq=last.seq, message=f"row {last.seq} was put in: there is another of its number, or none")
+
+
+@given(logs, st.data())
 def test_a_row_that_is_removed_is_named(rows: list[AuditRow], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(rows) - 2))
     del rows[index]
