@@ -9,23 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from omninode.bench.injection.crossed import told
 from omninode.bench.injection.data import read
-from omninode.bench.injection.figures import area, share_above
-from omninode.bench.injection.heads import Fitted, direct_head, planted_head
-
-
-def _told(name: str, fitted: Fitted) -> str:
-    attacks, benign = fitted.log_odds[fitted.is_attack], fitted.log_odds[~fitted.is_attack]
-    lines = [
-        f"{name}: AUC {area(attacks, benign):.3f}, recall {share_above(attacks)}, false alarms {share_above(benign)}"
-    ]
-    for source in sorted(set(fitted.source)):
-        here = np.array([each == source for each in fitted.source])
-        for label, kind in ((True, "attacks"), (False, "benign")):
-            chosen = fitted.log_odds[here & (fitted.is_attack == label)]
-            if chosen.size:
-                lines.append(f"  {source} {kind}: {share_above(chosen)} over the threshold")
-    return "\n".join(lines)
+from omninode.bench.injection.heads import direct_head
+from omninode.bench.injection.material import planted_head
+from omninode.bench.injection.meanings import concepts
+from omninode.bench.injection.training import chances, rates
 
 
 def main() -> None:
@@ -35,17 +24,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("src/omninode/validation/injection_model.npz"))
     options = parser.parse_args()
     samples = read(options.data, "train")
-    direct, planted = direct_head(samples, say=print), planted_head(samples, say=print)
-    print(_told("direct, one source left out", direct))
-    print(_told("planted, one fold left out", planted))
-    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    words = concepts()
+    direct = direct_head(samples, concepts=words, say=print)
+    planted = planted_head(samples, concepts=words, say=print)
+    print(told("direct, one source left out", direct))
+    print(told("planted, one fold left out", planted))
+    arrays: dict[str, npt.NDArray[np.generic]] = {"concepts": words}
     for name, fitted in (("direct", direct), ("planted", planted)):
-        rarity = fitted.head.rarity
-        weights = np.divide(fitted.head.weights, rarity, out=np.zeros_like(rarity), where=rarity > 0)
-        arrays[f"{name}_weights"] = weights.astype(np.float16)
-        arrays[f"{name}_rarity"] = rarity.astype(np.float16)
-        arrays[f"{name}_intercept"] = np.array(fitted.head.intercept)
-        arrays[f"{name}_scale"] = fitted.head.scale
+        arrays[f"{name}_weights"] = fitted.stored.weights
+        arrays[f"{name}_rarity"] = fitted.stored.rarity
+        arrays[f"{name}_intercept"] = np.array(fitted.stored.intercept)
+        arrays[f"{name}_scale"] = fitted.scale
+        ordinary = np.flatnonzero(fitted.is_ordinary)
+        of = [fitted.source[row] for row in ordinary]
+        arrays[f"{name}_rates"] = rates(fitted.log_odds[ordinary], source=of)
+        arrays[f"{name}_chances"] = chances(fitted.log_odds, is_attack=fitted.is_attack)
     version = sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()[:12]
     np.savez_compressed(options.out, allow_pickle=False, version=np.array(version), **arrays)
     print(f"{options.out}: {options.out.stat().st_size:,} bytes, version {version}")

@@ -139,6 +139,7 @@ def _finding_json(finding: Finding, place: Place) -> dict[str, Any]:
         "message": finding.message,
         "excerpt": finding.excerpt,
         "score": finding.score,
+        "probability": finding.probability,
         "evidence": finding.evidence,
         "remedy": finding.remedy,
         "owasp": finding.owasp,

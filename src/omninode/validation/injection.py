@@ -46,9 +46,10 @@ _LEARNED_MOST = 0.999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How likely the text tries to overrule its instructions (0 to 1), where in the original, and what says so.
+    """How strongly the text tries to overrule its instructions (0 to 1), where in the original, and what says so.
 
-    `evidence` names the rules, strongest first, with the view in which they were found when that is a decoded one.
+    `odds` is what the trained model says, as log-odds that are 0 at its threshold; None where it had no say. `evidence`
+    names the rules, strongest first, with the view in which they were found when that is a decoded one.
     """
 
     score: float
@@ -56,6 +57,7 @@ class Verdict:
     evidence: tuple[str, ...]
     excerpt: str
     is_talked_about: bool = False
+    odds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ def _joined(ruled: Verdict | None, learned: Verdict | None) -> Verdict | None:
     most = _TALKED_ABOUT_MOST if ruled.is_talked_about else 1.0
     score = max(ruled.score, min(learned.score, most))
     # A rule points at the phrase, the model only at a window.
-    return replace(ruled, score=score, evidence=(*ruled.evidence, *learned.evidence))
+    return replace(ruled, score=score, evidence=(*ruled.evidence, *learned.evidence), odds=learned.odds)
 
 
 def _learned(view: View, *, is_material: bool) -> Verdict:
@@ -137,13 +139,14 @@ def _learned(view: View, *, is_material: bool) -> Verdict:
         odds = head.log_odds(facts)
     score = _on_the_scale(odds, threshold=_AT_DROP if is_material else _AT_BLOCK)
     if odds < _NEAR:
-        return Verdict(score=score, span=view.derived.span(start, end), evidence=(), excerpt="")
+        return Verdict(score=score, span=view.derived.span(start, end), evidence=(), excerpt="", odds=odds)
     suffix = "" if view.name == "text" else f" in {view.name}"
     return Verdict(
         score=score,
         span=view.derived.span(start, end),
         evidence=(f"wording{suffix}: " + ", ".join(head.strongest(redact(text[start:end]))),),
         excerpt=excerpt(redact(text[start:end])),
+        odds=odds,
     )
 
 

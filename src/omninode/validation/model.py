@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from omninode.validation.features import Grams, grams
+from omninode.validation.features import BUCKETS, NOTHING, Concepts, Grams, grams
 
-__all__ = ["PRIOR", "Head", "Model", "Shape", "load", "packaged", "windows"]
+__all__ = ["PRIOR", "Head", "Model", "Shape", "load", "packaged", "table", "windows"]
 
 _Floats = npt.NDArray[np.float64]
+_Pairs = npt.NDArray[np.complexfloating[Any, Any]]
 # Characters looked at together; bounds the memory and keeps the tables in cache. Blocks overlap by one window.
 _BLOCK = 4_000
 # Up to here a text is read whole; of a longer one two blocks and so many stretches of this length.
@@ -38,81 +40,114 @@ class Shape:
     step: int
 
 
-# Added to the squared length of every window, as much as some ten characters unlike any seen: so that one word alone
-# says little, whichever it is.
-PRIOR = 1_500.0
+# Added to the squared length of every window, as much as a few characters unlike any seen: so that one word alone says
+# little, whichever it is.
+PRIOR = 300.0
 
 DIRECT = Shape(size=300, step=150)
 PLANTED = Shape(size=120, step=40)
+
+
+def table(weights: npt.NDArray[np.float32], rarity: npt.NDArray[np.float32]) -> npt.NDArray[np.complex64]:
+    """What each bucket adds to a window: its weight, and beside it its squared rarity, so that one look-up gives both.
+
+    The entry for NOTHING adds nothing.
+    """
+    pairs = np.zeros(BUCKETS + 1, dtype=np.complex64)
+    pairs.real[:BUCKETS] = weights
+    pairs.imag[:BUCKETS] = rarity * rarity
+    pairs[NOTHING] = 0
+    return pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """One linear model and how its sums become a score.
 
-    `weights` and `rarity` (idf) are per bucket; `scale` maps the facts `facts` gives about a text to a log-odds.
+    `pairs` is the `table` of what the buckets add; `scale` maps the facts that `facts` gives about a text to a log-odds;
+    `chances` has rising log-odds and beside them how likely an attack is, `rates` the share of ordinary texts that reach
+    them; `concepts` says which words mean the same.
     """
 
     shape: Shape
-    weights: npt.NDArray[np.float32]
-    rarity: npt.NDArray[np.float32]
+    pairs: npt.NDArray[np.complex64]
     intercept: float
     scale: _Floats
+    chances: _Floats
+    rates: _Floats
+    concepts: Concepts
 
     def facts(self, text: str) -> tuple[_Floats, tuple[int, int]]:
         """What is known of a folded text: highest window, lead over the middle one, whole; and where the highest is."""
         margins, spans, whole = [], [], None
-        for offset, found in _blocks(text, self.shape.size):
-            sums, norms = self._running(found)
+        for offset, text_of in _blocks(text, self.shape.size):
+            found = grams(text_of, concepts=self.concepts)
+            running = self._running(found)
+            size = found.size
+            starts, ends = windows(size, self.shape)
             if whole is None:
-                whole = self._margin(sums, norms, np.array([0]), np.array([min(WHOLE, len(found.places))]))[0]
-            starts, ends = windows(len(found.places), self.shape)
-            margins.append(self._margin(sums, norms, starts, ends))
+                read = min(WHOLE, size)
+                whole = self._margin(running, np.append(starts, 0), np.append(ends, read))
+                margins.append(whole[:-1])
+            else:
+                margins.append(self._margin(running, starts, ends))
+            places = found.places
             spans += [
-                (offset + int(found.places[a]), offset + int(found.places[b - 1]) + 1)
-                for a, b in zip(starts, ends, strict=True)
+                (offset + first, offset + last + 1)
+                for first, last in zip(places[starts].tolist(), places[ends - 1].tolist(), strict=True)
             ]
         joined = np.concatenate(margins)
         best = int(joined.argmax())
-        return np.array([joined[best], joined[best] - float(np.median(joined)), whole]), spans[best]
+        assert whole is not None
+        lead = 0.0 if joined.size == 1 else joined[best] - float(np.median(joined))
+        return np.array([joined[best], lead, whole[-1]]), spans[best]
 
     def log_odds(self, facts: _Floats) -> float:
         """How likely an attack is by these facts, as log-odds shifted so that 0 is the threshold."""
         return float(self.scale[:-1] @ facts + self.scale[-1])
 
+    def chance(self, log_odds: float) -> float:
+        """The chance (0 to 1) that what scores so is an attack, were attacks as frequent as ordinary texts.
+
+        Isotonic regression on texts of sources that the model had not seen.
+        """
+        return float(np.interp(log_odds, self.chances[0], self.chances[1]))
+
+    def rate(self, log_odds: float) -> float:
+        """The share (0 to 1) of ordinary texts to be expected at these log-odds or above; that at zero was fixed first.
+
+        From texts of sources that the model had not seen, each source with the same say.
+        """
+        return float(np.interp(log_odds, self.rates[0], self.rates[1]))
+
     def strongest(self, text: str, *, most: int = 3) -> list[str]:
         """The words and pairs of words of a folded window that speak most for an attack, strongest first."""
-        found = grams(text)
+        found = grams(text, concepts=self.concepts)
+        places = found.places
         said: dict[str, float] = {}
         for size, buckets in enumerate(found.words[:2], start=1):
-            weights = self.weights[buckets]
+            weights = self.pairs.real[buckets]
             for index in np.argsort(-weights)[:most]:
                 if weights[index] > 0:
                     after = index + size
-                    start = found.places[found.tokens[index]]
-                    end = found.places[found.tokens[after]] if after < found.tokens.size else len(text)
+                    start = places[found.tokens[index]]
+                    end = places[found.tokens[after]] if after < found.tokens.size else len(text)
                     said.setdefault(text[start:end].strip(), float(weights[index]))
         return sorted(said, key=lambda gram: -said[gram])[:most]
 
-    def _running(self, found: Grams) -> tuple[_Floats, _Floats]:
-        """The sums of weights and of squared rarities up to each place: a window's is a difference of two."""
-        size = len(found.places)
-        sums, norms = np.zeros(size + 1), np.zeros(size + 1)
+    def _running(self, found: Grams) -> _Pairs:
+        """The sums of what the n-grams add that begin up to each place: a window's is a difference of two."""
+        sums = np.zeros(found.size + 1, dtype=np.complex64)
         for buckets in found.characters:
-            rarity = self.rarity[buckets]
-            sums[1 : buckets.size + 1] += self.weights[buckets]
-            norms[1 : buckets.size + 1] += rarity * rarity
-        for buckets in found.words:
-            at = found.tokens[: buckets.size] + 1
-            rarity = self.rarity[buckets]
-            sums[at] += self.weights[buckets]
-            norms[at] += rarity * rarity
-        return np.cumsum(sums), np.cumsum(norms)
+            sums[1 : buckets.size + 1] += self.pairs.take(buckets)
+        for starts, rows in ((found.tokens + 1, found.words), (found.marks + 1, found.concepts)):
+            for buckets in rows:
+                sums[starts[: buckets.size]] += self.pairs.take(buckets)
+        return np.cumsum(sums, dtype=np.complex128)
 
-    def _margin(
-        self, sums: _Floats, norms: _Floats, starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]
-    ) -> _Floats:
-        return (sums[ends] - sums[starts]) / np.sqrt(norms[ends] - norms[starts] + PRIOR) + self.intercept
+    def _margin(self, running: _Pairs, starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> _Floats:
+        inside = running[ends] - running[starts]
+        return inside.real / np.sqrt(inside.imag + PRIOR) + self.intercept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +167,7 @@ def windows(size: int, shape: Shape) -> tuple[npt.NDArray[np.intp], npt.NDArray[
     return starts, starts + shape.size
 
 
-def _blocks(text: str, overlap: int) -> Iterator[tuple[int, Grams]]:
+def _blocks(text: str, overlap: int) -> Iterator[tuple[int, str]]:
     """The text in blocks, each with its place; cut anywhere, as the overlap holds every window whole.
 
     Of a long text the head, the tail and stretches between, spread evenly, so that time stays bounded; rules read all.
@@ -146,7 +181,7 @@ def _blocks(text: str, overlap: int) -> Iterator[tuple[int, Grams]]:
         at = start
         while True:
             end = min(last, at + _BLOCK)
-            yield at, grams(text[at:end])
+            yield at, text[at:end]
             if end == last:
                 break
             at = end - overlap
@@ -163,10 +198,12 @@ def _head(stored: np.lib.npyio.NpzFile, name: str, shape: Shape) -> Head:
     rarity = stored[f"{name}_rarity"].astype(np.float32)
     return Head(
         shape=shape,
-        weights=stored[f"{name}_weights"].astype(np.float32) * rarity,
-        rarity=rarity,
+        pairs=table(stored[f"{name}_weights"].astype(np.float32) * rarity, rarity),
         intercept=float(stored[f"{name}_intercept"]),
         scale=stored[f"{name}_scale"],
+        chances=stored[f"{name}_chances"],
+        rates=stored[f"{name}_rates"],
+        concepts=stored["concepts"],
     )
 
 

@@ -89,7 +89,8 @@ class Finding:
     """One problem, where it is, what was done about it and what the sender can do.
 
     `span` is half-open, in characters of the value as handed in; None when the whole value is meant. `score` is
-    between 0 and 1 where a detector weighs (injection), `evidence` names the rules that spoke, `owasp` the entries of
+    between 0 and 1 where a detector weighs (injection), `probability` beside it the trained model's calibrated one, were
+    attacks as frequent as ordinary texts; `evidence` names the rules that spoke, `owasp` the entries of
     the OWASP Top 10 lists for LLM (2025) and agentic applications (2026) it belongs to. What is left empty of `remedy`,
     `owasp`, `detector` and `version` is what `catalogue` says of the code. `would` is what had been done were the
     policy not in shadow mode.
@@ -104,6 +105,7 @@ class Finding:
     excerpt: str = ""
     remedy: str = ""
     score: float | None = None
+    probability: float | None = None
     evidence: tuple[str, ...] = ()
     owasp: tuple[str, ...] = ()
     detector: str = ""

@@ -72,6 +72,7 @@ def _result(finding: Finding, place: Place, *, index: int, uri: str) -> dict[str
         "path": finding.path,
         "span": finding.span,
         "score": finding.score,
+        "probability": finding.probability,
         "evidence": finding.evidence,
         "excerpt": finding.excerpt,
         "tags": [f"OWASP-{name}" for name in finding.owasp],

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from omninode.validation import injection, markup
 from omninode.validation.decide import Watch, decided, is_cut, shadowed
 from omninode.validation.limits import not_text
+from omninode.validation.model import packaged
 from omninode.validation.origin import Derived, Pieces
 from omninode.validation.pace import Pace
 from omninode.validation.placeholders import Placeholders
@@ -199,15 +200,27 @@ def _injection(original: str, derived: Derived, *, watch: Watch) -> Iterator[Fin
     else:
         code, action = "INJECTION.INDIRECT", Action.DROP if verdict.score >= policy.drop_score else Action.FLAG
         what = "instructions addressed to a model"
+    probability, expected = _said_by_the_model(verdict, is_material=is_material)
     yield Finding(
         code=code,
         severity=Severity.WARNING if action is Action.FLAG else Severity.ERROR,
         path=path,
         span=verdict.span,
-        message=f"{path} looks like {what} ({', '.join(verdict.evidence)})",
+        message=f"{path} looks like {what} ({', '.join(verdict.evidence)}){expected}",
         excerpt=verdict.excerpt,
         action=action,
         score=verdict.score,
+        probability=probability,
         evidence=verdict.evidence,
         owasp=("LLM01", "ASI01", "ASI07") if trust is Trust.AGENT else (),
     )
+
+
+def _said_by_the_model(verdict: injection.Verdict, *, is_material: bool) -> tuple[float | None, str]:
+    """The calibrated probability; and how many ordinary texts score as high, where the wording is evidence."""
+    if verdict.odds is None:
+        return None, ""
+    head = packaged().planted if is_material else packaged().direct
+    told = any(said.startswith("wording") for said in verdict.evidence)
+    expected = f"; about {100 * head.rate(verdict.odds):.1f} % of ordinary texts score as high by their wording"
+    return round(head.chance(verdict.odds), 3), expected if told else ""

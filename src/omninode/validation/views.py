@@ -29,6 +29,9 @@ _DEPTH = 3
 # With more characters that fold to none or several, places are kept by blocks of so many and no longer by character.
 _MOST_UNEVEN, _BLOCK = 2_000, 64
 
+# A shorter stretch, turned out of a text that is none otherwise, says too little to be judged by its wording.
+_TELLING = 24
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
@@ -97,7 +100,8 @@ def _readings(
             )
     for each in turns:
         if budget.allows(each.derived):
-            yield View(name=_named(name, each.name), derived=each.derived)
+            is_telling = each.is_whole or len(each.derived.text) >= _TELLING
+            yield View(name=_named(name, each.name), derived=each.derived, reads_like_language=is_telling)
 
 
 def _named(*names: str) -> str:

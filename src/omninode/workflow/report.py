@@ -136,6 +136,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "remedy": finding.remedy,
         "owasp": list(finding.owasp),
         "score": finding.score,
+        "probability": finding.probability,
         "evidence": list(finding.evidence),
         "would": str(finding.would) if finding.would is not None else None,
         "detector": finding.detector,

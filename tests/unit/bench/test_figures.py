@@ -9,7 +9,6 @@ import pytest
 
 from omninode.bench.injection.data import Sample
 from omninode.bench.injection.figures import Share, area, share_above
-from omninode.bench.injection.linear import Rows, fit
 from omninode.bench.injection.planted import documents, payloads, planted
 
 pytestmark = pytest.mark.unit
@@ -26,20 +25,6 @@ def test_limits_of_a_share_are_the_exact_ones(count, total, low, high):
 def test_area_counts_pairs_and_half_of_the_ties():
     assert area(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 0.875
     assert str(share_above(np.array([-1.0, 1.0]))).startswith("1/2 = 50.0 %")
-
-
-def test_the_classifier_separates_what_one_column_separates():
-    labels = np.array([True, True, False, False])
-    rows = Rows(
-        starts=np.arange(0, 9, 2),
-        columns=np.array([0, 1, 0, 2, 3, 1, 3, 2], dtype=np.uint32),
-        values=np.ones(8, dtype=np.float32),
-        width=4,
-    )
-    weights, intercept = fit(rows, labels=labels, importance=np.ones(4))
-    assert ((rows.times(weights) + intercept > 0) == labels).all()
-    assert weights[0] > abs(weights[1])
-    assert weights[3] < -abs(weights[2])
 
 
 def test_what_was_planted_is_taken_out_again():

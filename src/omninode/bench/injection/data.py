@@ -21,10 +21,10 @@ import numpy.typing as npt
 import orjson
 
 from omninode.core.errors import InvalidArgumentError
-from omninode.validation.features import grams
+from omninode.validation.features import grams, no_concepts
 from omninode.validation.views import scored_text
 
-__all__ = ["Sample", "groups", "importance", "made", "made_documents", "over_defence", "read"]
+__all__ = ["Sample", "groups", "importance", "made", "made_documents", "over_defence", "read", "written"]
 
 _SLOTS_MOST = 8
 
@@ -67,6 +67,24 @@ def made(name: str, *, seed: int) -> list[Sample]:
                 samples.setdefault(
                     text, Sample(text=text, is_attack=name == "attack", kind=f"own_{kind}", source="own")
                 )
+    return list(samples.values())
+
+
+def written() -> list[Sample]:
+    """Our own samples as several people wrote them, each text once: `kind` is `<file>, <kind in the file>`.
+
+    They are not in the wheel: without a checkout there are none.
+    """
+    folder = files(__package__).joinpath("written")
+    names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+    samples: dict[str, Sample] = {}
+    for name in names:
+        label, _, subject = name.removesuffix(".jsonl").partition("_")
+        for line in folder.joinpath(name).read_bytes().splitlines():
+            row = orjson.loads(line)
+            text = row["text"]
+            kind = f"{subject}, {row['kind']}"
+            samples.setdefault(text, Sample(text=text, is_attack=label == "attack", kind=kind, source="written"))
     return list(samples.values())
 
 
@@ -135,7 +153,7 @@ _MULTIPLIERS = np.random.default_rng(5).integers(1, 1 << 62, size=_BANDS * _BAND
 
 
 def _bands(text: str) -> Iterator[tuple[int, bytes]]:
-    runs = np.unique(grams(scored_text(text)[:1500]).characters[2]).astype(np.uint64)
+    runs = np.unique(grams(scored_text(text)[:1500], concepts=no_concepts()).characters[2]).astype(np.uint64)
     if runs.size:
         least = (runs[:, None] * _MULTIPLIERS >> np.uint64(32)).astype(np.uint32).min(axis=0)
         for band in range(_BANDS):

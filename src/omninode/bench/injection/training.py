@@ -7,73 +7,182 @@ such that log-odds of zero is where one benign text in a hundred passes, by the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from omninode.bench.injection.linear import Rows, fit
-from omninode.validation.features import BUCKETS, grams
-from omninode.validation.model import PRIOR, WHOLE, Head, Shape
+from omninode.validation.features import BUCKETS, CONCEPTS_FROM, WORDS_FROM, Concepts, grams
+from omninode.validation.model import PRIOR, WHOLE, Head, Shape, table
 
-__all__ = ["Labelled", "calibrated", "conformal", "trained"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+__all__ = [
+    "RATE",
+    "Fitted",
+    "Labelled",
+    "Stored",
+    "calibrated",
+    "calibration_error",
+    "chances",
+    "conformal",
+    "counted",
+    "placed",
+    "rates",
+    "trained",
+]
 
 _Floats = npt.NDArray[np.float64]
 # N-grams in fewer texts than this say nothing about others.
 _LEAST_TEXTS = 3
+# What a word and a concept count against a run of characters of which there are many more.
+_WORD_SAY, _CONCEPT_SAY = 1.5, 4.0
+
+
+_ROUNDS = 300
+RATE = 0.01
+"""The share of ordinary texts that may pass a threshold."""
+_HARD_RATE = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """Folded texts with their labels and how much each counts."""
+    """How often each bucket is met in each text (a row each), with the labels and how much each text counts."""
 
-    texts: list[str]
+    counts: csr_matrix
     is_attack: npt.NDArray[np.bool_]
     importance: _Floats
 
     def chosen(self, rows: npt.NDArray[np.intp]) -> Labelled:
         """The ones named."""
-        return Labelled(
-            texts=[self.texts[row] for row in rows],
-            is_attack=self.is_attack[rows],
-            importance=self.importance[rows],
+        return Labelled(counts=self.counts[rows], is_attack=self.is_attack[rows], importance=self.importance[rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A head as it is stored: per bucket a weight on what is scaled by rarity, and that rarity; both float16."""
+
+    weights: npt.NDArray[np.float16]
+    rarity: npt.NDArray[np.float16]
+    intercept: float
+
+    def head(self, *, shape: Shape, concepts: Concepts) -> Head:
+        """The head that works with these; its scale is still to be set."""
+        rarity = self.rarity.astype(np.float32)
+        return Head(
+            shape=shape,
+            pairs=table(self.weights.astype(np.float32) * rarity, rarity),
+            intercept=self.intercept,
+            scale=np.array([1.0, 0, 0, 0]),
+            chances=np.zeros((2, 1)),
+            rates=np.zeros((2, 1)),
+            concepts=concepts,
         )
 
 
-def trained(known: Labelled, *, shape: Shape, cost: float, rounds: int = 8) -> Head:
-    """A head fitted to the texts; its scale is still to be set."""
-    buckets = [_buckets(text) for text in known.texts]
-    seen = np.zeros(BUCKETS)
-    for each in buckets:
-        seen[np.unique(each)] += 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What is stored of a head with its scale, and the out-of-fold log-odds it was calibrated on.
+
+    Beside each its label, where the text is from and its kind there, and whether it is one of the ordinary ones of which
+    one in a hundred may pass the threshold.
+    """
+
+    stored: Stored
+    scale: npt.NDArray[np.float64]
+    log_odds: npt.NDArray[np.float64]
+    is_attack: npt.NDArray[np.bool_]
+    source: tuple[str, ...]
+    kind: tuple[str, ...]
+    is_ordinary: npt.NDArray[np.bool_]
+
+
+_RATES = (0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.007, 0.005, 0.003, 0.002, 0.001)
+
+
+def rates(benign: _Floats, *, source: Sequence[str]) -> _Floats:
+    """Rising log-odds, and beside them the share of ordinary texts that is to be expected above, as `conformal` has it."""
+    levels = [(conformal(benign, rate=rate, source=source), rate) for rate in _RATES]
+    return np.array([pair for pair in levels if math.isfinite(pair[0])]).T
+
+
+def chances(log_odds: _Floats, *, is_attack: npt.NDArray[np.bool_]) -> _Floats:
+    """Rising log-odds, and beside them how likely an attack is at each, were there as many of either kind.
+
+    Isotonic regression (Zadrozny and Elkan, KDD 2002), never surer than one part in two hundred.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    weights = np.where(is_attack, 0.5 / is_attack.sum(), 0.5 / (~is_attack).sum())
+    fitted = IsotonicRegression(y_min=0.005, y_max=0.995, out_of_bounds="clip")
+    fitted.fit(log_odds, is_attack, sample_weight=weights)
+    return np.vstack((fitted.X_thresholds_, fitted.y_thresholds_))
+
+
+def calibration_error(log_odds: _Floats, *, is_attack: npt.NDArray[np.bool_], bins: int = 10) -> float:
+    """How far the chance told is from the share of attacks, on average over the texts: one half told by the other.
+
+    The expected calibration error (Naeini and others, AAAI 2015), with both kinds of text as one half of the weight.
+    """
+    weights = np.where(is_attack, 0.5 / is_attack.sum(), 0.5 / (~is_attack).sum())
+    half = np.random.default_rng(3).random(len(log_odds)) < 0.5
+    error = 0.0
+    for known, asked in ((half, ~half), (~half, half)):
+        levels, values = chances(log_odds[known], is_attack=is_attack[known])
+        told = np.interp(log_odds[asked], levels, values)
+        bin_of = np.minimum((told * bins).astype(int), bins - 1)
+        for number in range(bins):
+            here = bin_of == number
+            error += abs(float(weights[asked][here] @ (told[here] - is_attack[asked][here])))
+    return error
+
+
+def counted(texts: Sequence[str], concepts: Concepts) -> csr_matrix:
+    """How often each bucket is met in the part of each folded text that is read as a whole."""
+    from scipy.sparse import csr_matrix
+
+    found = [np.unique(_buckets(text, concepts), return_counts=True) for text in texts]
+    starts = np.concatenate(([0], np.cumsum([buckets.size for buckets, _ in found])))
+    columns = np.concatenate([buckets for buckets, _ in found]).astype(np.int32)
+    counts = np.concatenate([counts for _, counts in found]).astype(np.float64)
+    return csr_matrix((counts, columns, starts), shape=(len(texts), BUCKETS))
+
+
+def trained(known: Labelled, *, cost: float) -> Stored:
+    """What is fitted to the texts; `cost` is what an error on a text of average importance may cost.
+
+    A support vector machine with squared hinge loss, fitted by liblinear (Fan and others, JMLR 2008) with a fixed seed.
+    """
+    from scipy.sparse import diags
+    from sklearn.svm import LinearSVC
+
+    seen = np.bincount(known.counts.indices, minlength=BUCKETS)
     # What was hardly seen has no weight but counts in the length, so text unlike any of these is not judged by scraps.
-    rarity = (np.log((1 + len(buckets)) / (1 + seen)) + 1.0).astype(np.float16).astype(np.float32)
-    rows = _rows(buckets, rarity.astype(np.float64), is_known=seen >= _LEAST_TEXTS)
-    weights, intercept = fit(rows, labels=known.is_attack, importance=cost * _balanced(known), rounds=rounds)
-    stored = weights.astype(np.float16).astype(np.float32)
-    return Head(
-        shape=shape, weights=stored * rarity, rarity=rarity, intercept=intercept, scale=np.array([1.0, 0, 0, 0])
-    )
+    rarity = ((np.log((1 + known.counts.shape[0]) / (1 + seen)) + 1.0) * _say()).astype(np.float16)
+    scale = rarity.astype(np.float64)
+    lengths = np.sqrt(known.counts @ scale**2 + PRIOR)
+    rows = diags(1 / lengths) @ known.counts @ diags(scale * (seen >= _LEAST_TEXTS))
+    machine = LinearSVC(C=cost, dual=True, max_iter=_ROUNDS, tol=1e-3, random_state=0)
+    machine.fit(rows, known.is_attack, sample_weight=_balanced(known))
+    return Stored(weights=machine.coef_[0].astype(np.float16), rarity=rarity, intercept=float(machine.intercept_[0]))
 
 
-def _buckets(text: str) -> npt.NDArray[np.uint32]:
-    found = grams(text)
-    end = min(WHOLE, len(found.places))
-    tokens = int(np.searchsorted(found.tokens, end))
-    return np.concatenate([each[:end] for each in found.characters] + [each[:tokens] for each in found.words])
+def _say() -> _Floats:
+    say = np.ones(BUCKETS)
+    say[WORDS_FROM:CONCEPTS_FROM] = _WORD_SAY
+    say[CONCEPTS_FROM:] = _CONCEPT_SAY
+    return say
 
 
-def _rows(buckets: Sequence[npt.NDArray[np.uint32]], rarity: _Floats, *, is_known: npt.NDArray[np.bool_]) -> Rows:
-    starts, columns, values = [0], [], []
-    for each in buckets:
-        where, counts = np.unique(each, return_counts=True)
-        norm = math.sqrt(float(counts @ rarity[where] ** 2) + PRIOR)
-        known = is_known[where]
-        columns.append(where[known])
-        values.append((counts * rarity[where] / norm)[known].astype(np.float32))
-        starts.append(starts[-1] + int(known.sum()))
-    return Rows(starts=np.array(starts), columns=np.concatenate(columns), values=np.concatenate(values), width=BUCKETS)
+def _buckets(text: str, concepts: Concepts) -> npt.NDArray[np.intp]:
+    found = grams(text, concepts=concepts)
+    words, marks = np.searchsorted(found.tokens, WHOLE), np.searchsorted(found.marks, WHOLE)
+    rows = ((found.characters, WHOLE), (found.words, words), (found.concepts, marks))
+    joined = np.concatenate([row[:end] for group, end in rows for row in group])
+    return joined[joined < BUCKETS]
 
 
 def _balanced(known: Labelled) -> _Floats:
@@ -85,14 +194,43 @@ def _balanced(known: Labelled) -> _Floats:
     return importance
 
 
-def conformal(benign: _Floats, *, rate: float) -> float:
-    """The threshold that an exchangeable benign text passes with a chance of at most `rate`."""
-    rank = math.ceil((len(benign) + 1) * (1 - rate))
-    return float(np.sort(benign)[rank - 1]) if rank <= len(benign) else math.inf
+def conformal(benign: _Floats, *, rate: float, source: Sequence[str] | None = None) -> float:
+    """The threshold that an exchangeable benign text passes with a chance of at most `rate`.
+
+    Of texts that come from several sources the mean of their chances is held, so that none counts more for having more.
+    """
+    sources = np.array(source) if source is not None else np.zeros(len(benign))
+    names, sizes = np.unique(sources, return_counts=True)
+    each = dict(zip(names.tolist(), (1 / (len(names) * (sizes + 1))).tolist(), strict=True))
+    order = np.argsort(-benign, kind="stable")
+    # A text more than those above, of each source, could have been above as well.
+    over = sum(each.values()) + np.cumsum([each[name] for name in sources[order].tolist()])
+    above = int(np.searchsorted(over, rate * (1 + 1e-9), side="right"))
+    if sum(each.values()) > rate * (1 + 1e-9):
+        return math.inf
+    return float(benign[order[above]]) if above < len(benign) else -math.inf
 
 
-def calibrated(facts: _Floats, *, is_attack: npt.NDArray[np.bool_], importance: _Floats, rate: float) -> _Floats:
-    """The scale of a head: logistic regression on the facts, moved so that the threshold for `rate` is at zero."""
+def placed(benign: _Floats, source: npt.NDArray[np.str_], *, hard: Sequence[str], aside: Sequence[str] = ()) -> float:
+    """Where one in a hundred ordinary texts passes, and three of those from sources that are `hard` on purpose.
+
+    Sources set `aside` have no say.
+    """
+    is_hard, is_ordinary = np.isin(source, hard), ~np.isin(source, [*hard, *aside])
+    return max(
+        conformal(benign[is_ordinary], rate=RATE, source=source[is_ordinary].tolist()),
+        conformal(benign[is_hard], rate=_HARD_RATE, source=source[is_hard].tolist()),
+    )
+
+
+def calibrated(
+    facts: _Floats,
+    *,
+    is_attack: npt.NDArray[np.bool_],
+    importance: _Floats,
+    threshold: Callable[[_Floats], float],
+) -> _Floats:
+    """The scale of a head: logistic regression on the facts, moved so that zero is the `threshold` of benign scores."""
     columns = np.column_stack([facts, np.ones(len(facts))])
     weights = importance.copy()
     for label in (True, False):
@@ -103,5 +241,5 @@ def calibrated(facts: _Floats, *, is_attack: npt.NDArray[np.bool_], importance: 
         slope = columns.T @ (weights * (chance - is_attack)) + 1e-3 * scale
         bend = (columns * (weights * chance * (1 - chance))[:, None]).T @ columns + 1e-3 * np.eye(len(scale))
         scale -= np.linalg.solve(bend, slope)
-    scale[-1] -= conformal(columns[~is_attack] @ scale, rate=rate)
+    scale[-1] -= threshold(columns[~is_attack] @ scale)
     return scale
