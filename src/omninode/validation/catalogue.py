@@ -134,21 +134,6 @@ CATALOGUE = MappingProxyType[str, Entry](
             CODE__SQL="SQL as it is used in injections",
         ),
         **_entries(
-            "output",
-            ("LLM07", "LLM01", "ASI01"),
-            "look at the context the model was sent",
-            OUTPUT__CANARY="An answer that tells the token of its instructions",
-            OUTPUT__PROMPT_LEAK="An answer that repeats its instructions",
-        ),
-        **_entries(
-            "output",
-            ("LLM05", "LLM02"),
-            "allow the host if it is one of yours",
-            OUTPUT__EXFILTRATION="An address in an answer that would carry data to a host nobody allowed",
-            OUTPUT__SCRIPT_URL="An address in an answer that runs a script",
-            OUTPUT__DATA_URL="An address in an answer that holds a document",
-        ),
-        **_entries(
             "injection",
             ("LLM01", "ASI01"),
             "rephrase it; quote text you only talk about",
@@ -207,7 +192,13 @@ _OTHER = Entry(code="", title="A finding of another detector", detector="other")
 
 _RULES = {
     "secrets": ("secret_rules.toml", "personal_rules.toml"),
-    "injection": ("injection_rules.toml", "injection_model.npz", "look_alikes.toml", "letter_pairs.txt"),
+    "injection": (
+        "injection_rules.toml",
+        "injection_model.npz",
+        "look_alikes.toml",
+        "confusables.toml",
+        "letter_pairs.txt",
+    ),
 }
 
 
