@@ -156,7 +156,7 @@ def _on_the_scale(odds: float, *, threshold: float) -> float:
         return min(_LEARNED_MOST, round(1.0 - (1.0 - threshold) * math.exp(-odds), 4))
     if odds >= _NEAR:
         return round(threshold - (threshold - _AT_FLAG) * odds / _NEAR, 4)
-    return round(_AT_FLAG * 0.99 * math.exp(odds - _NEAR), 6)
+    return round(_AT_FLAG * 0.99 * math.exp(odds - _NEAR), 12)
 
 
 def _judged(view: View) -> Verdict | None:
