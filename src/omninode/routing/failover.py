@@ -32,6 +32,7 @@ class Trail:
 
     attempts: int = 0
     last: DeploymentConfig | None = None
+    cache_key: str | None = None
 
 
 class Failover:

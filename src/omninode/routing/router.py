@@ -290,6 +290,8 @@ class Router:
             if done.answer.is_complete and done.degraded is None:
                 done = replace(done, cache_key=key)
                 self._cache.put(key, done)
+                # Whoever asked may be cancelled before the answer is handed over; it is kept all the same.
+                trail.cache_key = key
             return replace(done, cache="miss")
 
         flown = await self._flights.run(key, serve_and_store)

@@ -79,6 +79,7 @@ class Teller:
             duration_ms=duration_ms,
             attempts=self.trail.attempts,
             cost_uusd=0 if is_free else None,
+            cache_key=self.trail.cache_key,
             status=error.status if isinstance(error, ProviderError) else None,
             error_class=_error_class(error, scope.deadline),
             is_simulated=asked.is_simulated,

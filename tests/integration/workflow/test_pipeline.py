@@ -192,11 +192,14 @@ async def _rows(node: Runtime, text: str, *args: object) -> list[dict[str, objec
 
 @pytest.fixture
 async def fragile(settings: Settings) -> AsyncIterator[Runtime]:
-    """A system whose agent `fragile` always gets an error 500 from its deployment `down`."""
+    """A system whose agent `fragile` always gets an error 500 from its deployment `down`; `steady` is never sent there."""
     agent = AgentEntry(name="fragile", purpose="fails", instructions="x", deployment="down")
+    steady = AgentEntry(name="steady", purpose="works", instructions="x", deployment="sim-keen")
     down = ModelProfile(name="down", roles=("worker",), faults=Faults(error_rate=1.0), latency=Latency(median_s=0))
     models = SimulatedModels([*DEFAULT_PROFILES, down], latency_scale=0.1)
-    changed = settings.model_copy(update={"agents": (agent,), "retry_max_retries": 1, "retry_base_delay_s": 0.01})
+    changed = settings.model_copy(
+        update={"agents": (agent, steady), "retry_max_retries": 1, "retry_base_delay_s": 0.01}
+    )
     async with Runtime(changed, simulate=models) as opened:
         yield opened
 
@@ -233,7 +236,7 @@ async def test_every_task_teaches_what_its_context_was_worth(fragile: Runtime, w
 
 async def test_a_failed_task_is_an_error_with_deployment_agent_and_task(fragile: Runtime, workspace: Path) -> None:
     tasks = [
-        {"id": "explain", "agent": "researcher", "description": "Explain the parser in parser.py"},
+        {"id": "explain", "agent": "steady", "description": "Explain the parser in parser.py"},
         {"id": "bad", "agent": "fragile", "description": "Write tests for the edge cases of the parser"},
     ]
     report = await fragile.run(PROMPT, workspace=workspace, tasks=tasks)
