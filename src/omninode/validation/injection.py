@@ -141,10 +141,12 @@ def _learned(view: View, *, is_material: bool) -> Verdict:
     if odds < _NEAR:
         return Verdict(score=score, span=view.derived.span(start, end), evidence=(), excerpt="", odds=odds)
     suffix = "" if view.name == "text" else f" in {view.name}"
+    words = ", ".join(head.strongest(redact(text[start:end])))
+    told = f"wording{suffix}: {words}" if words else f"wording{suffix}"
     return Verdict(
         score=score,
         span=view.derived.span(start, end),
-        evidence=(f"wording{suffix}: " + ", ".join(head.strongest(redact(text[start:end]))),),
+        evidence=(told,),
         excerpt=excerpt(redact(text[start:end])),
         odds=odds,
     )

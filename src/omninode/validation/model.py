@@ -121,19 +121,20 @@ class Head:
         return float(np.interp(log_odds, self.rates[0], self.rates[1]))
 
     def strongest(self, text: str, *, most: int = 3) -> list[str]:
-        """The words and pairs of words of a folded window that speak most for an attack, strongest first."""
+        """The pairs of words of a folded window that speak most for an attack, strongest first; one word if it has no two."""
         found = grams(text, concepts=self.concepts)
-        places = found.places
-        said: dict[str, float] = {}
-        for size, buckets in enumerate(found.words[:2], start=1):
-            weights = self.pairs.real[buckets]
-            for index in np.argsort(-weights)[:most]:
-                if weights[index] > 0:
-                    after = index + size
-                    start = places[found.tokens[index]]
-                    end = places[found.tokens[after]] if after < found.tokens.size else len(text)
-                    said.setdefault(text[start:end].strip(), float(weights[index]))
-        return sorted(said, key=lambda gram: -said[gram])[:most]
+        places, (single, pair) = found.places, (self.pairs.real[buckets] for buckets in found.words[:2])
+        size, weights = (2, pair + single[:-1] + single[1:]) if pair.size else (1, single)
+        said: list[str] = []
+        for index in np.argsort(-weights).tolist():
+            if weights[index] <= 0 or len(said) == most:
+                break
+            after = index + size
+            end = places[found.tokens[after]] if after < found.tokens.size else len(text)
+            gram = text[places[found.tokens[index]] : end].strip()
+            if gram[0].isalnum() and gram[-1].isalnum() and gram not in said:
+                said.append(gram)
+        return said
 
     def _running(self, found: Grams) -> _Pairs:
         """The sums of what the n-grams add that begin up to each place: a window's is a difference of two."""
