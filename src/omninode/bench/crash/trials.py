@@ -52,7 +52,7 @@ class Outage:
 
 
 async def kill_writer(database: Database, directory: Path, *, after_s: float) -> Trial:
-    """Kill a writing process (`crash.writer`) `after_s` after its first acknowledgement, and write what it left."""
+    """Kill a writing process (`crash.writer`) `after_s` after it relies on rows of each kind, and write what it left."""
     trial = uuid7()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "omninode.bench.crash.writer", str(directory), database.config.dsn, str(trial)),
@@ -62,9 +62,12 @@ async def kill_writer(database: Database, directory: Path, *, after_s: float) ->
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        first = await process.stdout.readline()
-        if not first:
-            raise RuntimeError(f"the writer ended by itself: {(await process.stderr.read()).decode()[-500:]}")
+        first = b""
+        while not all(_acknowledged(first.decode()).values()):
+            line = await process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the writer ended by itself: {(await process.stderr.read()).decode()[-500:]}")
+            first += line
         reading = asyncio.create_task(process.stdout.read())
         await asyncio.sleep(after_s)
     finally:
