@@ -75,10 +75,10 @@ class OrphanSpool:
 
 
 def orphans(root: Path, *, limit: int = 100) -> Iterator[OrphanSpool]:
-    """The spools below `root` whose process is dead; each is ours until it is removed or left."""
+    """The spools below `root` whose process is dead, oldest first; each is ours until it is removed or left."""
     if not root.is_dir():
         return
-    for directory in sorted(root.iterdir())[:limit]:
+    for directory in sorted(root.iterdir(), key=_changed_at)[:limit]:
         if not directory.is_dir() or not _is_spool_name(directory.name):
             continue
         owner = FileLock(directory / LOCK)
@@ -105,6 +105,14 @@ def expire_orphans(root: Path, *, before: float, disk_bytes: int) -> int:
         else:
             orphan.leave()
     return dropped
+
+
+def _changed_at(directory: Path) -> tuple[int, str]:
+    """When a segment last came or went in it; beginning of time for what has just been removed."""
+    try:
+        return directory.stat().st_mtime_ns, directory.name
+    except OSError:
+        return 0, directory.name
 
 
 def _is_spool_name(name: str) -> bool:

@@ -106,6 +106,15 @@ def test_live_spool_is_no_orphan_and_a_closed_one_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_dead_processes_left_comes_oldest_first(tmp_path: Path) -> None:
+    for number in range(8):
+        spool = Spool(tmp_path)
+        fill(spool, number + 1)
+        spool.close()
+        os.utime(tmp_path / track(spool).spool_id.hex, (1_000 + number, 1_000 + number))
+    assert [len(orphan.take(**ALL)) for orphan in orphans(tmp_path)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 @pytest.mark.fault
 def test_torn_tail_ends_the_reading(tmp_path: Path) -> None:
     log = SegmentLog(tmp_path)
