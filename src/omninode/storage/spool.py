@@ -124,13 +124,17 @@ class Spool:
         limit = deadline or Deadline.after(_LEDGER_S)
         route = self._route(table, key, is_ledger=True)
         track = route.track
-        number = await self._admitted(route, _encoded(row, table), limit)
+        # Made as the row is taken: a sync that fails just after it must find who waits, or the next would acknowledge it.
+        waits: list[asyncio.Future[None]] = []
+        number = await self._admitted(
+            route, _encoded(row, table), limit, as_taken=lambda number: waits.append(track.safe.add(number))
+        )
         if not number:
             raise SpoolError(f"the spool {self.root} has no room for a row of {table!r}; it was dropped and counted")
+        [safe] = waits
         if not track.is_on_disk(number):
+            safe.cancel()
             raise SpoolError(f"a row of {table!r} is only in memory: {track.disk_error}", is_kept=True)
-        safe = track.safe.add(number)
-        self._sync.note(track, hurry=True)
         async with within(limit, doing=f"syncing a row of {table!r} to {self.root}"):
             await safe
 
@@ -213,14 +217,21 @@ class Spool:
             self._routes[table, key, is_ledger] = route
         return route
 
-    def _offer(self, route: _Route, data: bytes, *, is_final: bool = True) -> int:
-        """The row's number, 0 when it was not taken; that counts as dropped when `is_final`."""
+    def _offer(
+        self, route: _Route, data: bytes, *, is_final: bool = True, as_taken: Callable[[int], None] | None = None
+    ) -> int:
+        """The row's number, 0 when it was not taken; that counts as dropped when `is_final`.
+
+        `as_taken` is told the number before any sync can see the row.
+        """
         track = route.track
         with track.guard:
             is_thinned = route.policy.when_full is WhenFull.SAMPLE and track.is_scarce() and not _is_sampled(route)
             number = 0 if is_thinned else track.add(route.label, data)
             if not number and is_final:
                 track.dropped[route.table] += 1
+            if number and as_taken is not None:
+                as_taken(number)
             is_new = bool(number) and not track.is_noted
             track.is_noted = track.is_noted or is_new
         if is_new:
@@ -229,15 +240,17 @@ class Spool:
             self._watch()
         return number
 
-    async def _admitted(self, route: _Route, data: bytes, limit: Deadline) -> int:
+    async def _admitted(
+        self, route: _Route, data: bytes, limit: Deadline, *, as_taken: Callable[[int], None] | None = None
+    ) -> int:
         """The row's number, waiting for room where the table's policy says so; 0 when it was dropped."""
         is_patient = route.policy.when_full is WhenFull.BLOCK
-        number = self._offer(route, data, is_final=not is_patient)
+        number = self._offer(route, data, is_final=not is_patient, as_taken=as_taken)
         while not number and is_patient:
             is_patient = not (limit.has_passed or self._is_closed)
             # Before looking again: what is released in between is not missed.
             room = route.track.room.add()
-            number = self._offer(route, data, is_final=not is_patient)
+            number = self._offer(route, data, is_final=not is_patient, as_taken=as_taken)
             if not number and is_patient:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(limit.cap(_LOOK_AGAIN_S)):

@@ -155,7 +155,8 @@ class Track:
         failure = None
         with self.guard:
             self.syncs += 1
-            self._sync_error = None
+            if error is None and done.files:  # a round that found nothing to sync proves nothing
+                self._sync_error = None
             if error is not None:
                 self.sync_failures += 1
                 self._sync_error = f"{self._log.directory}: sync: {error.strerror or error}"

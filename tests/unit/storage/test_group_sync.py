@@ -11,6 +11,7 @@ import pytest
 
 from omninode.core.deadline import Deadline
 from omninode.core.errors import DeadlineExceededError, SpoolError
+from omninode.storage.group_sync import GroupSync
 from omninode.storage.policies import SpoolConfig
 from omninode.storage.segment import SegmentLog
 from omninode.storage.spool import Spool
@@ -99,6 +100,33 @@ async def test_failed_sync_reaches_everyone_who_waits_and_the_rows_stay(tmp_path
     assert (statistics.waiting, statistics.memory_rows) == (5, 5)
     assert statistics.sync_failures >= 1
     assert "Input/output error" in (statistics.disk_error or "")
+
+
+@pytest.mark.fault
+async def test_sync_that_fails_before_anybody_waits_acknowledges_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread may be quicker than who put the row: here it always is."""
+    monkeypatch.setattr(GroupSync, "note", lambda self, target, hurry: self._round(target))
+    disk = Disk()
+    disk.error = OSError(5, "Input/output error")
+    disk.may_sync.set()
+    spool = Spool(tmp_path, config=SLOW, sync=disk)
+    with pytest.raises(SpoolError, match="Input/output error"):
+        await spool.put_ledger("t", {"n": 1})
+
+
+@pytest.mark.fault
+async def test_round_without_anything_to_sync_does_not_end_the_trouble(tmp_path: Path) -> None:
+    disk = Disk()
+    disk.error = OSError(5, "Input/output error")
+    disk.may_sync.set()
+    spool = Spool(tmp_path, config=SLOW, sync=disk)
+    with pytest.raises(SpoolError):
+        await spool.put_ledger("t", {"n": 1})
+    [track] = spool.tracks()
+    spool._sync._round(track)
+    assert "Input/output error" in (spool.statistics().disk_error or "")
 
 
 @pytest.mark.fault
