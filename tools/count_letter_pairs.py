@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     counts = np.zeros(SYMBOLS * SYMBOLS)
     for sample in read(options.data, "train"):
-        found = symbols(f" {scored_text(sample.text[:_READ])} ").astype(np.intp)
+        found = np.frombuffer(symbols(f" {scored_text(sample.text[:_READ])} "), dtype=np.uint8).astype(np.intp)
         pairs = np.bincount(found[:-1] * SYMBOLS + found[1:], minlength=SYMBOLS * SYMBOLS)
         counts += pairs * min(1.0, _COUNTED / found.size)
     # Two signs that are no letters say nothing about a language.

@@ -20,7 +20,7 @@ import re2
 from omninode.validation.origin import Derived, Pieces
 from omninode.validation.turned import TURNS
 
-__all__ = ["decoded", "hidden_tags"]
+__all__ = ["ENCODED", "decoded", "hidden_tags"]
 
 # Of one encoded run so much is decoded from its head and as much from its tail; multiples of what any code groups by.
 _RUN_END = 6_000
@@ -174,11 +174,15 @@ _CODES = (
 )
 
 
+ENCODED = tuple(code.anchor for code in _CODES)
+"""Patterns of which at least one is in every text with an encoded run, but for tag characters."""
+
+
 @cache
 def _anchors() -> re2.Set:
     anchors = re2.Set.SearchSet()
-    for code in _CODES:
-        anchors.Add(code.anchor)
+    for anchor in ENCODED:
+        anchors.Add(anchor)
     anchors.Compile()
     return anchors
 

@@ -64,6 +64,8 @@ _CONTINUING = bytes(range(0x80, 0xC0))
 _PLAIN = bytes(byte for byte in range(0x80) if chr(byte).isalnum() or chr(byte).isspace())
 # Objects and lists between two pauses.
 _AT_ONCE = 500
+# Characters between two.
+_PIECE = 100_000
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 _HIGH = bytes(range(0x80, 0x100))
 
@@ -73,20 +75,32 @@ def size_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def estimate_tokens(text: str | bytes | bytearray) -> int:
+def estimate_tokens(text: str | bytes | bytearray, *, pause: Callable[[], None] = lambda: None) -> int:
     """About how many tokens a model counts in `text`: four letters or spaces one, two signs one, any other character one.
 
-    A tokenizer would be exact for one model and slow; this is two passes and errs upwards on ordinary text.
+    A tokenizer would be exact for one model and slow; this is two passes and errs upwards on ordinary text. `pause` is
+    called between steps.
     """
-    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
-    characters = len(data.translate(None, _CONTINUING))
-    ascii_only = data.translate(None, _HIGH)
-    signs = len(ascii_only.translate(None, _PLAIN))
-    return characters - len(ascii_only) + (signs + 1) // 2 + (len(ascii_only) - signs + 3) // 4
+    characters = signs = plain = 0
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE]
+        data = piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else bytes(piece)
+        ascii_only = data.translate(None, _HIGH)
+        own_signs = len(ascii_only.translate(None, _PLAIN))
+        characters += len(data.translate(None, _CONTINUING)) - len(ascii_only)
+        signs += own_signs
+        plain += len(ascii_only) - own_signs
+        pause()
+    return characters + (signs + 1) // 2 + (plain + 3) // 4
 
 
-def excess(text: str | bytes | bytearray, *, limits: Limits, is_item: bool) -> tuple[str, str] | None:
-    """The code and, in words, by how much `text` is beyond the limit of a prompt or an item; None when it is not."""
+def excess(
+    text: str | bytes | bytearray, *, limits: Limits, is_item: bool, pause: Callable[[], None] = lambda: None
+) -> tuple[str, str] | None:
+    """The code and, in words, by how much `text` is beyond the limit of a prompt or an item; None when it is not.
+
+    `pause` is called between steps.
+    """
     family, name = ("CONTEXT", "item") if is_item else ("PROMPT", "prompt")
     size = size_bytes(text) if isinstance(text, str) else len(text)
     most: int = getattr(limits, f"max_{name}_bytes")
@@ -94,7 +108,7 @@ def excess(text: str | bytes | bytearray, *, limits: Limits, is_item: bool) -> t
         return f"{family}.TOO_LARGE", f"{size:,} bytes; the limit is {most:,} (max_{name}_bytes)"
     most = getattr(limits, f"max_{name}_tokens")
     # No character is more than one token, so most texts need not be counted.
-    if len(text) > most and (count := estimate_tokens(text)) > most:
+    if len(text) > most and (count := estimate_tokens(text, pause=pause)) > most:
         return f"{family}.TOO_MANY_TOKENS", f"about {count:,} tokens; the limit is {most:,} (max_{name}_tokens)"
     return None
 
@@ -152,10 +166,7 @@ def nested_size(
         else:
             continue
         deepest = max(deepest, depth)
-        # Most children are strings; telling so by their type costs a third of asking each what it is.
-        stack += [
-            (child, depth + 1)
-            for child in children
-            if type(child) not in _LEAVES and isinstance(child, dict | list | tuple)
-        ]
+        # Most hold strings only; telling so by their types costs a fraction of asking each what it is.
+        if not _LEAVES.issuperset(map(type, children)):
+            stack += [(child, depth + 1) for child in children if isinstance(child, dict | list | tuple)]
     return deepest, keys

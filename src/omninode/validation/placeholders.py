@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from omninode.validation.vault import Vault
 __all__ = ["LONGEST", "Mention", "Placeholders", "mentions"]
 
 _MAX_VALUES = 10_000
+# Up to so many characters it is asked first whether there is a digit, without which there is no name.
+_SHORT = 4_000
 # What the pattern below matches at most: brackets of 20 and 17 characters, and a name of 60.
 LONGEST = 100
 
@@ -88,6 +91,8 @@ class Placeholders:
     def reserve(self, text: str) -> None:
         """Give no value a name that `text` already holds: it would be put back where no value ever stood."""
         names = {mention.name for mention in mentions(text)}
+        if not names:
+            return
         with self._lock:
             # Bounded: a text of names only must not grow the set without end; ours are numbered from 1.
             self._taken.update(sorted(names - self._given)[: max(0, self._max_values - len(self._taken))])
@@ -106,6 +111,8 @@ class Placeholders:
 
 def mentions(text: str) -> Iterator[Mention]:
     """What reads as a placeholder in `text`, as written or as a model mangles it, in order."""
+    if len(text) <= _SHORT and _digit().search(text) is None:
+        return
     # A lone surrogate becomes one question mark, so places stay the same.
     for match in _pattern().finditer(text if text.isascii() else text.encode("utf-8", "replace").decode()):
         written = match.group("loose") or match.group("tail") or match.group("bare")
@@ -116,6 +123,12 @@ def mentions(text: str) -> Iterator[Mention]:
 @cache
 def _pattern() -> re2._Regexp:
     return re2.compile(_PATTERN)
+
+
+@cache
+def _digit() -> re.Pattern[str]:
+    # Of the standard library, which is quicker to begin, and holds up every other thread while it is at it.
+    return re.compile("[0-9]")
 
 
 def _name(written: str) -> str:

@@ -10,7 +10,7 @@ import re2
 
 from omninode.validation.origin import Derived, Pieces
 
-__all__ = ["closed"]
+__all__ = ["SPACED", "closed"]
 
 _PIECE = 128
 # A gap alone between two letters is closed when others are as near as this: the two letters of a short word.
@@ -23,8 +23,8 @@ _WORDS = np.array([chr(code).isalnum() or chr(code) == "_" for code in range(128
 def closed(source: Derived) -> Derived | None:
     """`source` with the gaps inside spaced words closed; None when it has no such words."""
     text = source.text
-    is_spaced = _gate().search(text) is not None
-    if not is_spaced and _wide_gate().match(text) is None:
+    is_spaced = _pattern(_NARROW).search(text) is not None
+    if not is_spaced and _pattern(_WIDE).search(text) is None:
         return None
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     # Spaced twice, where one word ends and the next begins is lost.
@@ -69,11 +69,12 @@ def _between(is_sign: npt.NDArray[np.bool_], alone: npt.NDArray[np.bool_]) -> np
     return gap
 
 
-@cache
-def _gate() -> re2._Regexp:
-    return re2.compile(r"(?:\b\w[ .\-_*/|]){2,}\w\b|(?:^|\s)(?:\S ){6}")
+_NARROW = r"(?:\b\w[ .\-_*/|]){2,}\w\b|(?:^|\s)(?:\S ){6}"
+_WIDE = r"^(?:\S {2,4}){8}"
+SPACED = (_NARROW, _WIDE)
+"""Patterns of which at least one is in every text with spaced words."""
 
 
 @cache
-def _wide_gate() -> re2._Regexp:
-    return re2.compile(r"(?:\S {2,4}){8}")
+def _pattern(pattern: str) -> re2._Regexp:
+    return re2.compile(pattern)

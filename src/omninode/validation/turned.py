@@ -33,8 +33,7 @@ TURNS = MappingProxyType[str, Callable[[str], str]](
 """How a text is turned, by name; each undoes itself."""
 _NAMES = tuple(TURNS)
 
-_SYMBOL_OF = np.zeros(256, dtype=np.uint8)
-_SYMBOL_OF[97:123] = _SYMBOL_OF[65:91] = np.arange(1, 27)
+_SYMBOL_OF = bytes(ord(chr(code).lower()) - 96 if code < 128 and chr(code).isalpha() else 0 for code in range(256))
 # In tenths of the natural logarithm. Of ordinary texts one in a hundred reaches it somewhere, a sentence turned twice it.
 _ENOUGH = 60
 # What reads as a language has likelier pairs than this, whichever way round; and signs are none.
@@ -46,9 +45,9 @@ _BLOCK = 8_000
 _MOST = 16
 
 
-def symbols(text: str) -> npt.NDArray[np.uint8]:
+def symbols(text: str) -> bytes:
     """One number per character: 1 to 26 for a letter of the alphabet in either case, 0 for anything else."""
-    return _SYMBOL_OF.take(np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8))
+    return text.encode("ascii", "replace").translate(_SYMBOL_OF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +60,19 @@ class Turned:
     is_whole: bool
 
 
-def turned(source: Derived) -> list[Turned]:
-    """The stretches of `source` that read as language when turned, all those of one turn together; strongest first."""
+def turned(source: Derived, *, pause: Callable[[], None] = lambda: None) -> list[Turned]:
+    """The stretches of `source` that read as language when turned, all those of one turn together; strongest first.
+
+    `pause` is called between steps.
+    """
     found = symbols(f" {source.text} ")
-    pairs = found[:-1] * np.int16(SYMBOLS) + found[1:]
+    # Each symbol with the one behind it, as one number.
+    pairs = np.ndarray((len(found) - 1,), dtype="<u2", buffer=found, strides=(1,))
     rises: list[tuple[int, str, list[tuple[int, int]], bool]] = []
-    for row in np.flatnonzero(_peaks(pairs) >= _ENOUGH).tolist():
+    for row, peak in enumerate(_peaks(pairs, pause)):
+        if peak < _ENOUGH:
+            continue
+        pause()
         total = _evidence()[row].take(pairs).cumsum(dtype=np.int32)
         above = total - np.minimum.accumulate(total)
         is_whole = bool(total[-1] > 0)
@@ -84,22 +90,24 @@ def turned(source: Derived) -> list[Turned]:
     return made
 
 
-def _peaks(pairs: npt.NDArray[np.int16]) -> npt.NDArray[np.int32]:
+def _peaks(pairs: npt.NDArray[np.uint16], pause: Callable[[], None]) -> list[int]:
     """The highest sum each turn reaches anywhere; in blocks, which stay in the processor's cache."""
-    peaks = np.zeros(len(TURNS), dtype=np.int32)
-    carried = np.zeros((len(TURNS), 1), dtype=np.int32)
     evidence = _evidence()
+    found: list[npt.NDArray[np.int32]] = []
+    carried: npt.NDArray[np.int32] | None = None
     for start in range(0, pairs.size, _BLOCK):
+        pause()
         # No index is out of range, and not looking whether one is takes half the time.
         total = evidence.take(pairs[start : start + _BLOCK].astype(np.intp), axis=1, mode="clip")
         np.add.accumulate(total, axis=1, out=total)
         lowest = np.minimum.accumulate(total, axis=1)
-        if start:
+        if carried is not None:
             total += carried
             np.minimum(lowest + carried, 0, out=lowest)
         total -= lowest
-        np.maximum(peaks, total.max(axis=1), out=peaks)
-        carried = total[:, -1:].copy()
+        found.append(total.max(axis=1))
+        carried = total[:, -1:]
+    peaks: list[int] = np.max(found, axis=0).tolist()
     return peaks
 
 
@@ -110,7 +118,8 @@ def _overlaps(stretch: tuple[int, int], others: list[tuple[int, int]]) -> bool:
 def _stretches(above: npt.NDArray[np.int32], text: str) -> list[tuple[int, int]]:
     """Where the sum rose from zero to enough, with what stands beside it; none overlapping another."""
     rises = np.flatnonzero(above == 0)
-    chosen = np.flatnonzero(np.maximum.reduceat(above, rises) >= _ENOUGH)[:_MOST]
+    enough = np.flatnonzero(above >= _ENOUGH)
+    chosen = np.unique(np.searchsorted(rises, enough, side="right") - 1)[:_MOST]
     ends = np.append(rises, above.size)
     found: list[tuple[int, int]] = []
     for index in chosen.tolist():
@@ -144,12 +153,17 @@ def _joined(source: Derived, stretches: list[tuple[int, int]], turn: Callable[[s
 
 @cache
 def _evidence() -> npt.NDArray[np.int32]:
-    """For each turn a row: what each pair of letters says for a text that was turned, against one that was not or is none."""
+    """For each turn a row: what each pair of letters says for a text that was turned, against one that was not or is none.
+
+    By the symbol of the first letter and 256 times that of the second.
+    """
     lines = files(__package__).joinpath("letter_pairs.txt").read_text(encoding="utf-8").splitlines()
     plain = np.array([line.split() for line in lines], dtype=np.int32)
     rot13 = np.r_[0, 14:27, 1:14]
     shifted = plain[np.ix_(rot13, rot13)]
     likeliest = np.maximum(plain, _NO_LANGUAGE)
-    evidence = np.stack([(each - likeliest).ravel() for each in (shifted, plain.T, shifted.T)])
-    evidence[:, 0] = _NO_LETTERS
-    return evidence
+    evidence = np.zeros((len(TURNS), SYMBOLS, 256), dtype=np.int32)
+    for row, each in enumerate((shifted, plain.T, shifted.T)):
+        evidence[row, :, :SYMBOLS] = (each - likeliest).T
+    evidence[:, 0, 0] = _NO_LETTERS
+    return evidence.reshape(len(TURNS), -1)

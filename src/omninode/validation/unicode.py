@@ -51,6 +51,8 @@ _KINDS: dict[str, tuple[str, Severity, str]] = {
 _JOINING = ((0x0600, 0x08FF), (0x0900, 0x0DFF), (0x1000, 0x109F), (0x1780, 0x18AF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFC))
 _EMOJI = ((0x2190, 0x21FF), (0x2300, 0x23FF), (0x2600, 0x27BF), (0x2B00, 0x2BFF), (0x1F000, 0x1FAFF))
 _VARIATION_16 = 0xFE0F
+# Of a longer text this look would hold up every other thread, and be no quicker than the pattern.
+_SHORT = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,8 @@ def clean(text: str) -> Cleaned:
     """
     removed: dict[str, list[tuple[int, int]]] = {}
     current = Derived(text=text)
+    if len(text) <= _SHORT and text.isascii() and text.isprintable():
+        return Cleaned(derived=current, removed=removed)
     while True:
         # Composing can bring together what only then is to be removed, and the reverse; a second look settles it.
         before = current.text

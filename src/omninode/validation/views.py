@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import re2
 
-from omninode.validation.codes import decoded, hidden_tags
+from omninode.validation.codes import ENCODED, decoded, hidden_tags
 from omninode.validation.origin import Derived, Pieces
-from omninode.validation.spacing import closed
+from omninode.validation.spacing import SPACED, closed
 from omninode.validation.turned import turned
 from omninode.validation.unicode import clean
 
@@ -45,18 +45,23 @@ class View:
     reads_like_language: bool = True
 
 
-def views(cleaned: Derived, *, original: str) -> Iterator[View]:
-    """Every reading of the cleaned text, the plain one first. Hidden tag characters are read from the original."""
-    yield from _readings(cleaned, Derived(text=original), name="", depth=_DEPTH, budget=_Budget(2 * len(original)))
+def views(cleaned: Derived, *, original: str, pause: Callable[[], None] = lambda: None) -> Iterator[View]:
+    """Every reading of the cleaned text, the plain one first. Hidden tag characters are read from the original.
+
+    `pause` is called between steps.
+    """
+    budget = _Budget(2 * len(original), pause)
+    yield from _readings(cleaned, Derived(text=original), name="", depth=_DEPTH, budget=budget)
 
 
 class _Budget:
-    """How many characters may still be made of a text."""
+    """How many characters may still be made of a text, and what is to be called meanwhile."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "pause")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, pause: Callable[[], None]) -> None:
         self._left = size
+        self.pause = pause
 
     def allows(self, derived: Derived) -> bool:
         """Whether there is room for `derived`; it is taken when there is."""
@@ -71,23 +76,28 @@ def _readings(
 ) -> Iterator[View]:
     """The readings of `source` and of what is encoded in it, down to `depth`; `hidden` is it before it was cleaned."""
     plain = _folded(source)
+    budget.pause()
     latin = _latin(plain)
     cased = source if source.text.isascii() else _folded(source, fold=_unstyled)
-    close = closed(cased) if depth else None
+    budget.pause()
+    hints = set(_hints().Match(cased.text) or ())
+    may_be_leet = _LEET_HINT in hints if latin is plain else _has_leet(latin.text)
+    is_coded = depth > 0 and not (hints <= {_LEET_HINT} and cased.text.isascii() and hidden.text.isascii())
+    close = closed(cased) if is_coded else None
     is_spaced = close is not None and len(cased.text) - len(close.text) > len(cased.text) // 6
     # Letters on their own say nothing of what follows what.
-    turns = [] if is_spaced else [each for each in turned(latin) if _is_language(each.derived.text)]
+    turns = [] if is_spaced else [each for each in turned(latin, pause=budget.pause) if _is_language(each.derived.text)]
     is_disguised = is_spaced or any(each.is_whole for each in turns)
     is_language = is_read and not is_disguised and _is_language(latin.text)
-    has_words = is_leet(latin.text)
+    has_words = may_be_leet and is_leet(latin.text)
     is_plain = is_language and not has_words
     yield View(name=name or "text", derived=plain, reads_like_language=is_plain and latin is plain)
     if latin is not plain:
         yield View(name=_named(name, "look-alikes"), derived=latin, reads_like_language=is_plain)
-    if has_words or _has_leet(latin.text):
+    if may_be_leet:
         letters = Derived(text=latin.text.translate(_LEET), source=plain)
         yield View(name=_named(name, "leet"), derived=letters, reads_like_language=is_language and has_words)
-    inner = [("spaced", close), ("tag characters", hidden_tags(hidden)), *decoded(cased)] if depth else []
+    inner = [("spaced", close), ("tag characters", hidden_tags(hidden)), *decoded(cased)] if is_coded else []
     for code, derived in inner:
         if derived is not None and budget.allows(derived):
             yield from _readings(
@@ -141,7 +151,7 @@ def _latin(plain: Derived) -> Derived:
 
 def _has_leet(text: str) -> bool:
     """Whether a digit or sign stands beside a letter, and so could be one."""
-    return _pattern(r"[a-z][430157@$!|]|[430157@$!|][a-z]").search(text) is not None
+    return _pattern(_LEET_PATTERN).search(text) is not None
 
 
 def leet(text: str) -> str:
@@ -151,7 +161,7 @@ def leet(text: str) -> str:
 
 def is_leet(text: str) -> bool:
     """Whether digits and signs stand for letters: in two words or more, and in one of six."""
-    if not any(mark in text for mark in "430157@$!|"):
+    if _LEET_MARKS.isdisjoint(text):
         return False
     sample = text[:2_000]
     words = _pattern(r"[a-z][430157@$!|]+[a-z]|\b[430157@$!|]+[a-z]{2}").findall(sample)
@@ -159,7 +169,7 @@ def is_leet(text: str) -> bool:
 
 
 # What remains of hexadecimal digits, percent encoding, entities or Morse without these is nothing.
-_CODE_MARKS = {ord(mark): None for mark in "0123456789abcdef \n\t%&#x;:,.-_=/+\\|'\""}
+_CODE_MARKS = b"0123456789abcdef \n\t%&#x;:,.-_=/+\\|'\""
 
 
 def _is_language(text: str) -> bool:
@@ -168,7 +178,7 @@ def _is_language(text: str) -> bool:
     if not sample.isascii():
         return True
     coded = sum(len(word) for word in sample.split() if len(word) > 40)
-    return 2 * coded < len(sample) and 8 * len(sample.translate(_CODE_MARKS)) > len(sample)
+    return 2 * coded < len(sample) and 8 * len(sample.encode().translate(None, _CODE_MARKS)) > len(sample)
 
 
 def _fold(character: str) -> str:
@@ -193,6 +203,8 @@ def _folded(source: Derived, *, fold: Callable[[str], str] = _fold) -> Derived:
         return Derived(text=text.lower(), source=source)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     table = {code: fold(chr(code)) for code in _distinct(codes)}
+    if all(reading == chr(code) for code, reading in table.items()):
+        return source
     uneven = [code for code, reading in table.items() if len(reading) != 1]
     if not uneven:
         return Derived(text=_replaced(codes, table), source=source)
@@ -226,7 +238,25 @@ def _replaced(codes: npt.NDArray[np.uint32], table: Mapping[int, str]) -> str:
     return readings[codes].tobytes().decode("utf-32-le", "surrogatepass")
 
 
+_LEET_MARKS = frozenset("431057@$!|")
 _LEET = str.maketrans("431057@$!|", "aeiostasil")
+
+
+_LEET_PATTERN = r"(?i:[a-z][430157@$!|]|[430157@$!|][a-z])"
+_LEET_HINT = 0
+
+
+@cache
+def _hints() -> re2.Set:
+    """One pass that tells whether there may be anything to take off beside turns, which no pattern finds."""
+    options = re2.Options()
+    # As for the rules: with the default budget the automaton would be rebuilt over and over on long texts.
+    options.max_mem = 64 << 20
+    hints = re2.Set.SearchSet(options)
+    for pattern in (_LEET_PATTERN, *SPACED, *ENCODED):
+        hints.Add(pattern)
+    hints.Compile()
+    return hints
 
 
 @cache
