@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omninode.validation.features import grams
-from omninode.validation.model import PRIOR, Head
+from omninode.validation.model import PRIOR, Facts, Head
 
 __all__ = ["log_odds", "log_odds_of"]
 
@@ -19,7 +19,7 @@ def log_odds_of(head: Head, text: str) -> float:
     found = grams(text, concepts=head.concepts)
     total = complex(head.pairs.take(found.buckets).sum())
     margin = total.real / math.sqrt(total.imag + PRIOR) + head.intercept
-    return head.log_odds(np.array([margin, 0.0, margin]))
+    return head.log_odds(Facts(margin, 0.0, margin, 0.0))
 
 
 def log_odds(head: Head, texts: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -41,8 +41,8 @@ def log_odds(head: Head, texts: Sequence[str]) -> npt.NDArray[np.float64]:
             sums[at[: buckets.size]] += _inside(head, buckets, after=after, reach=row)
     totals = np.add.reduceat(sums, starts)
     margins = totals.real / np.sqrt(totals.imag + PRIOR) + head.intercept
-    facts = np.column_stack((margins, np.zeros_like(margins), margins))
-    odds: npt.NDArray[np.float64] = facts @ head.scale[:-1] + head.scale[-1]
+    of_highest, _, of_whole, _, shift = head.scale
+    odds: npt.NDArray[np.float64] = margins * (of_highest + of_whole) + shift
     return odds
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -20,6 +20,7 @@ import re2
 
 from omninode.validation import mention
 from omninode.validation.batch import log_odds_of
+from omninode.validation.glance import Glance, direct, planted
 from omninode.validation.model import packaged
 from omninode.validation.origin import Derived
 from omninode.validation.pace import Pace
@@ -27,7 +28,7 @@ from omninode.validation.report import excerpt
 from omninode.validation.secrets import redact
 from omninode.validation.views import View, views
 
-__all__ = ["Verdict", "assess", "rule_places", "rule_score", "score_of"]
+__all__ = ["NEAR", "REPORTED", "Verdict", "assess", "is_ready", "rule_places", "rule_score", "score_of"]
 
 # Hits further apart than this belong to different thoughts.
 _NEAR_CHARACTERS = 1_200
@@ -38,8 +39,8 @@ _TALKED_ABOUT = 0.38
 _TALKED_ABOUT_MOST = 0.8
 # The model's threshold, at which one benign text in a hundred passes, stands at the policy's defaults for blocking a
 # prompt and for dropping an item; so far below it, in log-odds, stands the default for a finding.
-_AT_BLOCK, _AT_DROP, _AT_FLAG = 0.85, 0.7, 0.35
-_NEAR = -0.25
+_AT_BLOCK, _AT_DROP, REPORTED = 0.85, 0.7, 0.35
+NEAR = -0.25
 # A policy that refuses from 1.0 on refuses nothing for its wording.
 _LEARNED_MOST = 0.999
 
@@ -83,20 +84,38 @@ class _Hit:
     is_talked_about: bool
 
 
-def assess(cleaned: Derived, *, original: str, is_material: bool = False, pace: Pace | None = None) -> Verdict | None:
+def assess(
+    cleaned: Derived, *, original: str, is_material: bool = False, is_exact: bool = True, pace: Pace | None = None
+) -> Verdict | None:
     """The verdict on the cleaned text; None when there is nothing to read. `original` is the text before it was cleaned.
 
-    `is_material` says that the text is not meant to instruct anybody: then any instruction in it is out of place.
-    `pace` is asked for a pause after each reading.
+    Args:
+        cleaned: the text without what nobody sees.
+        original: the text as it was handed in.
+        is_material: whether the text is not meant to instruct anybody: then any instruction in it is out of place.
+        is_exact: whether the model reads what a glance at the words would pass over, too; otherwise scores below
+            `REPORTED` are rough, and one text in two hundred that is above it seems to be below.
+        pace: asked for a pause after each reading.
     """
     pace = pace or Pace()
+    glance = None if is_exact else planted() if is_material else direct()
     best: Verdict | None = None
-    for view in views(cleaned, original=original):
-        verdict = _joined(_judged(view), _learned(view, is_material=is_material) if view.reads_like_language else None)
+    for view in views(cleaned, original=original, pause=pace.pause):
+        learned = (
+            _learned(view, is_material=is_material, glance=glance, pause=pace.pause)
+            if view.reads_like_language
+            else None
+        )
+        verdict = _joined(_judged(view), learned)
         if verdict is not None and (best is None or verdict.score > best.score):
             best = verdict
         pace.pause()
     return best
+
+
+def is_ready() -> bool:
+    """Whether rules and model have been read; the first text of a process waits for that, some tenths of a second."""
+    return bool(_table.cache_info().currsize and direct.cache_info().currsize)
 
 
 def rule_places(reading: str) -> Iterator[tuple[int, int]]:
@@ -128,17 +147,22 @@ def _joined(ruled: Verdict | None, learned: Verdict | None) -> Verdict | None:
     return replace(ruled, score=score, evidence=(*ruled.evidence, *learned.evidence), odds=learned.odds)
 
 
-def _learned(view: View, *, is_material: bool) -> Verdict:
+def _learned(view: View, *, is_material: bool, glance: Glance | None, pause: Callable[[], None]) -> Verdict:
     """What the trained model says; evidence only when it comes near its threshold."""
     text = view.derived.text
+    threshold = _AT_DROP if is_material else _AT_BLOCK
+    expected = None if glance is None else glance.passing(text, pause=pause)
+    if expected is not None:
+        score = _on_the_scale(expected, threshold=threshold)
+        return Verdict(score=score, span=view.derived.span(0, len(text)), evidence=(), excerpt="", odds=expected)
     head = packaged().planted if is_material else packaged().direct
     if len(text) <= head.shape.size and text.strip():
         odds, (start, end) = log_odds_of(head, text), (0, len(text))
     else:
-        facts, (start, end) = head.facts(text)
+        facts, (start, end) = head.facts(text, pause=pause)
         odds = head.log_odds(facts)
-    score = _on_the_scale(odds, threshold=_AT_DROP if is_material else _AT_BLOCK)
-    if odds < _NEAR:
+    score = _on_the_scale(odds, threshold=threshold)
+    if odds < NEAR:
         return Verdict(score=score, span=view.derived.span(start, end), evidence=(), excerpt="", odds=odds)
     suffix = "" if view.name == "text" else f" in {view.name}"
     words = ", ".join(head.strongest(redact(text[start:end])))
@@ -156,9 +180,9 @@ def _on_the_scale(odds: float, *, threshold: float) -> float:
     """Log-odds, zero at the model's threshold, as a score that is `threshold` there and rises with them throughout."""
     if odds >= 0.0:
         return min(_LEARNED_MOST, round(1.0 - (1.0 - threshold) * math.exp(-odds), 4))
-    if odds >= _NEAR:
-        return round(threshold - (threshold - _AT_FLAG) * odds / _NEAR, 4)
-    return round(_AT_FLAG * 0.99 * math.exp(odds - _NEAR), 12)
+    if odds >= NEAR:
+        return round(threshold - (threshold - REPORTED) * odds / NEAR, 4)
+    return round(REPORTED * 0.99 * math.exp(odds - NEAR), 12)
 
 
 def _judged(view: View) -> Verdict | None:

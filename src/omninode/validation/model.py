@@ -7,19 +7,20 @@ Trained by `tools/train_injection.py`; `docs/model-card-injection.md` says on wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from omninode.validation.features import BUCKETS, NOTHING, Concepts, Grams, grams
 
-__all__ = ["PRIOR", "Head", "Model", "Shape", "load", "packaged", "table", "windows"]
+__all__ = ["PRIOR", "Facts", "Head", "Model", "Shape", "blocks", "load", "packaged", "table", "windows"]
 
 _Floats = npt.NDArray[np.float64]
 _Pairs = npt.NDArray[np.complexfloating[Any, Any]]
@@ -60,11 +61,32 @@ def table(weights: npt.NDArray[np.float32], rarity: npt.NDArray[np.float32]) -> 
     return pairs
 
 
+class Facts(NamedTuple):
+    """What a head knows of a text when it has read it, each above zero for an attack but the last.
+
+    The margin of its highest window; by how much that leads over the middle one; the margin of the text as a whole; and
+    how many windows had the chance to be the highest, as a natural logarithm.
+    """
+
+    highest: float
+    lead: float
+    whole: float
+    looks: float
+
+    @classmethod
+    def of(cls, margins: _Floats, *, whole: float) -> Facts:
+        """The facts of a text with these windows."""
+        if margins.size == 1:
+            return cls(float(margins[0]), 0.0, whole, 0.0)
+        highest = float(margins.max())
+        return cls(highest, highest - float(np.median(margins)), whole, math.log(margins.size))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """One linear model and how its sums become a score.
 
-    `pairs` is the `table` of what the buckets add; `scale` maps the facts that `facts` gives about a text to a log-odds;
+    `pairs` is the `table` of what the buckets add; `scale` has the weights of the `Facts` and a shift, which make a log-odds of them;
     `chances` has rising log-odds and beside them how likely an attack is, `rates` the share of ordinary texts that reach
     them; `concepts` says which words mean the same.
     """
@@ -72,17 +94,19 @@ class Head:
     shape: Shape
     pairs: npt.NDArray[np.complex64]
     intercept: float
-    scale: _Floats
+    scale: tuple[float, float, float, float, float]
     chances: _Floats
     rates: _Floats
     concepts: Concepts
 
-    def facts(self, text: str) -> tuple[_Floats, tuple[int, int]]:
-        """What is known of a folded text: highest window, lead over the middle one, whole; and where the highest is."""
+    def facts(self, text: str, *, pause: Callable[[], None] = lambda: None) -> tuple[Facts, tuple[int, int]]:
+        """What is known of a folded text, and where its highest window is. `pause` is called between steps."""
         margins, spans, whole = [], [], None
-        for offset, text_of in _blocks(text, self.shape.size):
+        # An overlap of one window holds each of them whole.
+        for offset, text_of in blocks(text, overlap=self.shape.size):
+            pause()
             found = grams(text_of, concepts=self.concepts)
-            running = self._running(found)
+            running = self.running(found)
             size = found.size
             starts, ends = windows(size, self.shape)
             if whole is None:
@@ -99,12 +123,13 @@ class Head:
         joined = np.concatenate(margins)
         best = int(joined.argmax())
         assert whole is not None
-        lead = 0.0 if joined.size == 1 else joined[best] - float(np.median(joined))
-        return np.array([joined[best], lead, whole[-1]]), spans[best]
+        return Facts.of(joined, whole=float(whole[-1])), spans[best]
 
-    def log_odds(self, facts: _Floats) -> float:
+    def log_odds(self, facts: Facts) -> float:
         """How likely an attack is by these facts, as log-odds shifted so that 0 is the threshold."""
-        return float(self.scale[:-1] @ facts + self.scale[-1])
+        of_highest, of_lead, of_whole, of_looks, shift = self.scale
+        highest, lead, whole, looks = facts
+        return of_highest * highest + of_lead * lead + of_whole * whole + of_looks * looks + shift
 
     def chance(self, log_odds: float) -> float:
         """The chance (0 to 1) that what scores so is an attack, were attacks as frequent as ordinary texts.
@@ -136,8 +161,11 @@ class Head:
                 said.append(gram)
         return said
 
-    def _running(self, found: Grams) -> _Pairs:
-        """The sums of what the n-grams add that begin up to each place: a window's is a difference of two."""
+    def running(self, found: Grams) -> _Pairs:
+        """The sums of what the n-grams add that begin before each place: a window's is a difference of two.
+
+        The weights are the real part, the squared rarities the imaginary one.
+        """
         sums = np.zeros(found.size + 1, dtype=np.complex64)
         for buckets in found.characters:
             sums[1 : buckets.size + 1] += self.pairs.take(buckets)
@@ -168,8 +196,8 @@ def windows(size: int, shape: Shape) -> tuple[npt.NDArray[np.intp], npt.NDArray[
     return starts, starts + shape.size
 
 
-def _blocks(text: str, overlap: int) -> Iterator[tuple[int, str]]:
-    """The text in blocks, each with its place; cut anywhere, as the overlap holds every window whole.
+def blocks(text: str, *, overlap: int) -> Iterator[tuple[int, str]]:
+    """What is read of the text in blocks, each with its place; cut anywhere, and beginning with the end of the one before.
 
     Of a long text the head, the tail and stretches between, spread evenly, so that time stays bounded; rules read all.
     """
@@ -201,7 +229,7 @@ def _head(stored: np.lib.npyio.NpzFile, name: str, shape: Shape) -> Head:
         shape=shape,
         pairs=table(stored[f"{name}_weights"].astype(np.float32) * rarity, rarity),
         intercept=float(stored[f"{name}_intercept"]),
-        scale=stored[f"{name}_scale"],
+        scale=tuple(stored[f"{name}_scale"].tolist()),
         chances=stored[f"{name}_chances"],
         rates=stored[f"{name}_rates"],
         concepts=stored["concepts"],

@@ -191,7 +191,13 @@ def _refused(code: str, place: int, *, path: str, trust: Trust) -> Finding:
 def _injection(original: str, derived: Derived, *, watch: Watch) -> Iterator[Finding]:
     path, trust, policy = watch.path, watch.trust, watch.policy
     is_material = not trust.may_instruct
-    verdict = injection.assess(derived, original=original, is_material=is_material, pace=watch.pace)
+    verdict = injection.assess(
+        derived,
+        original=original,
+        is_material=is_material,
+        is_exact=policy.flag_score < injection.REPORTED,
+        pace=watch.pace,
+    )
     if verdict is None or verdict.score < policy.flag_score:
         return
     if trust.may_instruct:

@@ -13,6 +13,7 @@ import numpy as np
 
 from omninode.validation import injection, markup
 from omninode.validation.batch import log_odds
+from omninode.validation.glance import direct
 from omninode.validation.limits import not_text
 from omninode.validation.model import packaged
 from omninode.validation.origin import Derived
@@ -30,6 +31,8 @@ __all__ = ["quiet"]
 # A text up to this length is one window to the model.
 _SHORT = 300
 _TOGETHER = 4_000
+# Glances between two pauses.
+_GLANCES = 50
 
 
 def quiet(texts: Sequence[str], *, policy: ValidationPolicy, placeholders: Placeholders, pace: Pace) -> list[bool]:
@@ -37,14 +40,13 @@ def quiet(texts: Sequence[str], *, policy: ValidationPolicy, placeholders: Place
 
     False only means that it has to be screened. Names that they use for placeholders are reserved.
     """
-    found = [False] * len(texts)
+    readings: list[list[str] | None] = [None] * len(texts)
     for batch in _batches(texts):
-        readings = _sifted([texts[index] for index in batch], policy=policy, placeholders=placeholders)
+        sifted = _sifted([texts[index] for index in batch], policy=policy, placeholders=placeholders)
+        for index, own in zip(batch, sifted, strict=True):
+            readings[index] = own
         pace.pause()
-        for index, is_low in zip(batch, _are_low(readings, below=policy.flag_score), strict=True):
-            found[index] = is_low
-        pace.pause()
-    return found
+    return _are_low(readings, below=policy.flag_score, pace=pace)
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[int]]:
@@ -119,12 +121,27 @@ def _at(places: Iterable[tuple[int, int]], starts: list[int]) -> set[int]:
     }
 
 
-def _are_low(readings: list[list[str] | None], *, below: float) -> list[bool]:
+def _are_low(readings: Sequence[list[str] | None], *, below: float, pace: Pace) -> list[bool]:
     """Whether the model gives every reading of a text less than the score `below`; not for a text without."""
-    whose = [(index, each) for index, own in enumerate(readings) for each in own or ()]
+    may_glance = below >= injection.REPORTED
     are_low = [own is not None for own in readings]
-    if whose:
-        odds = log_odds(packaged().direct, [each for _, each in whose]).tolist()
-        for (index, _), each in zip(whose, odds, strict=True):
+    asked: list[tuple[int, str]] = []
+    for index, own in enumerate(readings):
+        asked += [(index, each) for each in own or () if not may_glance or direct().passing(each) is None]
+        if index % _GLANCES == 0:
+            pace.pause()
+    for lot in _lots(asked):
+        odds = log_odds(packaged().direct, [each for _, each in lot]).tolist()
+        for (index, _), each in zip(lot, odds, strict=True):
             are_low[index] = are_low[index] and injection.score_of(each) < below
+        pace.pause()
     return are_low
+
+
+def _lots(asked: Sequence[tuple[int, str]]) -> Iterator[Sequence[tuple[int, str]]]:
+    ends = np.cumsum([len(each) for _, each in asked])
+    start = 0
+    while start < len(asked):
+        end = max(start + 1, int(np.searchsorted(ends, (ends[start - 1] if start else 0) + _TOGETHER)))
+        yield asked[start:end]
+        start = end

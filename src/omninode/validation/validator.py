@@ -15,6 +15,7 @@ from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline
 from omninode.validation import sieve
 from omninode.validation.decide import Watch
+from omninode.validation.injection import is_ready
 from omninode.validation.items import is_heavier, item_parts, listed
 from omninode.validation.limits import excess
 from omninode.validation.pace import Pace
@@ -61,10 +62,13 @@ class InputValidator:
             placeholders: of the run this is part of, so that a value has one name in all of it; by default new ones.
             route: where the input is bound for, by a name of the policy's `routes`.
 
-        Input above the policy's `thread_above_bytes` is worked on in a thread that pauses, so that the loop has its turn.
+        Input above the policy's `thread_above_bytes`, and the first of a process, is worked on in a thread that pauses, so
+        that the loop has its turn.
         """
         started = self._clock.monotonic()
-        is_heavy = is_heavier(user_prompt, tasks_data, context_items, than=self._policy.thread_above_bytes)
+        is_heavy = not is_ready() or is_heavier(
+            user_prompt, tasks_data, context_items, than=self._policy.thread_above_bytes
+        )
         work = self._begun(route, placeholders, is_in_thread=is_heavy)
         if is_heavy:
             await asyncio.to_thread(work.read, user_prompt, tasks_data, context_items)
@@ -133,7 +137,7 @@ class _Work:
         """One text of `trust`, within its limit, through the detectors."""
         may_refuse = trust.may_instruct
         action = Action.BLOCK if may_refuse else Action.DROP
-        over = excess(text, limits=self._policy, is_item=not may_refuse)
+        over = excess(text, limits=self._policy, is_item=not may_refuse, pause=self._pace.pause)
         if over is not None:
             found = _finding(over[0], path, f"{path} is {over[1]}", "cut it into pieces", action=action)
             return Screened(text="", findings=(found,))
@@ -149,7 +153,7 @@ class _Work:
             self._refuse(
                 "PROMPT.TYPE", f"the prompt is of type {type(prompt).__name__}, not text", "pass a str or bytes"
             )
-        elif (over := excess(prompt, limits=self._policy, is_item=False)) is not None:
+        elif (over := excess(prompt, limits=self._policy, is_item=False, pause=self._pace.pause)) is not None:
             self._refuse(over[0], f"the prompt is {over[1]}", "shorten it, or put the material into the workspace")
         elif (text := self._decoded(prompt)) is not None:
             screened = self._screen(text, path="prompt", trust=Trust.USER)
@@ -191,7 +195,7 @@ class _Work:
         path = f"context[{name}]"
         if not isinstance(content, str):
             self._drop(name, "CONTEXT.TYPE", f"{path} is of type {type(content).__name__}, not text", "pass text")
-        elif (over := excess(content, limits=self._policy, is_item=True)) is not None:
+        elif (over := excess(content, limits=self._policy, is_item=True, pause=self._pace.pause)) is not None:
             self._drop(name, over[0], f"{path} is {over[1]}", "cut it into pieces")
         else:
             # Unless the policy says so, context is no reason to refuse the run, however trusted its source.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -49,9 +51,33 @@ async def test_the_loop_runs_while_a_large_input_is_looked_at(prompt, tasks, ite
 
 
 async def test_a_small_input_is_looked_at_at_once_in_the_same_thread():
+    InputValidator().check("Tell me about roofs")
     before = threading.active_count()
     coroutine = InputValidator(ValidationPolicy(thread_above_bytes=100)).validate_and_sanitize("Tell me about roofs")
     with pytest.raises(StopIteration) as stopped:
         coroutine.send(None)
     assert stopped.value.value.is_valid
     assert threading.active_count() == before
+
+
+def test_the_first_text_of_a_process_leaves_the_loop_to_others_while_rules_and_model_are_read():
+    told = subprocess.run([sys.executable, "-c", _FIRST], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["in", "a", "thread,", "then", "at", "once"]
+
+
+_FIRST = """
+import asyncio
+from omninode.validation.validator import InputValidator
+
+async def is_at_once():
+    work = asyncio.ensure_future(InputValidator().validate_and_sanitize("Tell me about roofs"))
+    await asyncio.sleep(0)
+    is_done = work.done()
+    assert (await work).is_valid
+    return is_done
+
+async def main():
+    print("at once" if await is_at_once() else "in a thread, then", "at once" if await is_at_once() else "in a thread")
+
+asyncio.run(main())
+"""

@@ -12,10 +12,10 @@ from omninode.bench.injection.data import Sample, groups, importance, made, writ
 from omninode.bench.injection.mixing import mixed
 from omninode.bench.injection.training import Fitted, Labelled, calibrated, counted, placed, trained
 from omninode.validation.features import Concepts
-from omninode.validation.model import DIRECT
+from omninode.validation.model import DIRECT, Facts
 from omninode.validation.views import scored_text
 
-__all__ = ["direct_head"]
+__all__ = ["direct_head", "prompts"]
 
 _COST = 0.5
 # What a mixture says beside what it is made of.
@@ -24,9 +24,7 @@ _MIXED_SAY = 0.7
 
 def direct_head(samples: Sequence[Sample], *, concepts: Concepts, say: Callable[[str], None]) -> Fitted:
     """The head for prompts; calibrated on each source by a head that has seen none of it."""
-    known = [sample for sample in samples if not (sample.is_planted and sample.is_attack)]
-    known += [*made("benign", seed=1), *made("attack", seed=2)]
-    known += [sample for sample in written() if not sample.kind.startswith("planted,")]
+    known = prompts(samples)
     members = groups(known)
     folds = np.array([_fold(sample, member) for sample, member in zip(known, members, strict=True)])
     texts = [scored_text(sample.text) for sample in known]
@@ -40,13 +38,15 @@ def direct_head(samples: Sequence[Sample], *, concepts: Concepts, say: Callable[
         is_attack=is_attack[of],
         importance=says[of] * np.where(is_mixed, _MIXED_SAY, 1.0),
     )
-    facts = np.zeros((len(texts), 3))
+    facts = np.zeros((len(texts), len(Facts._fields)))
     for name in sorted(set(folds)):
         stored = trained(everything.chosen(np.flatnonzero(folds[of] != name)), cost=_COST)
         head = stored.head(shape=DIRECT, concepts=concepts)
         for row in np.flatnonzero(folds == name):
             facts[row] = head.facts(texts[row])[0]
         say(f"direct head without {name}")
+    # A lead would count against a prompt, as harmless ones vary more: an attack amid much harmless text would hide.
+    facts[:, Facts._fields.index("lead")] = 0.0
     source = tuple(_named(sample) for sample in known)
     scale = calibrated(
         facts,
@@ -63,6 +63,13 @@ def direct_head(samples: Sequence[Sample], *, concepts: Concepts, say: Callable[
         kind=tuple(sample.kind for sample in known),
         is_ordinary=~is_attack & ~np.isin(source, [*_HARD, *_NO_PROMPTS]),
     )
+
+
+def prompts(samples: Sequence[Sample]) -> list[Sample]:
+    """What the head for prompts is trained on, but for the mixtures: of `samples` and of our own."""
+    known = [sample for sample in samples if not (sample.is_planted and sample.is_attack)]
+    known += [*made("benign", seed=1), *made("attack", seed=2)]
+    return known + [sample for sample in written() if not sample.kind.startswith("planted,")]
 
 
 # Our own harmless texts in which the words and shapes of attacks stand on purpose.

@@ -14,7 +14,7 @@ from omninode.validation.features import Concepts
 from omninode.validation.model import PLANTED
 from omninode.validation.views import scored_text
 
-__all__ = ["planted_head"]
+__all__ = ["measured_documents", "planted_head"]
 
 _COST = 1.0
 # Our own documents that tell of attacks: too few for a threshold of their own.
@@ -26,14 +26,7 @@ _APART, _FEWEST, _MOST = 150, 6, 60
 
 def planted_head(samples: Sequence[Sample], *, concepts: Concepts, say: Callable[[str], None]) -> Fitted:
     """The head for material from outside; calibrated on documents and payloads of a fold it was not trained on."""
-    clean = {
-        **dict.fromkeys(made_documents(1_200, seed=3), "own"),
-        **dict.fromkeys(_written("documents,"), "written"),
-        **dict.fromkeys(_written("documents, security_text"), _ON_SECURITY),
-        **dict.fromkeys(_written("pages,"), "pages"),
-        **dict.fromkeys(documents(samples), "folder"),
-    }
-    told = {**dict.fromkeys(_written("planted,"), "written"), **dict.fromkeys(payloads(samples), "folder")}
+    clean, told = _clean(samples), _told(samples)
     asked = [*told, *_own_payloads()]
     facts, labels, source = [], [], []
     for held in range(FOLDS):
@@ -64,6 +57,28 @@ def planted_head(samples: Sequence[Sample], *, concepts: Concepts, say: Callable
         kind=tuple(source),
         is_ordinary=~is_attack & (np.array(source) != _ON_SECURITY),
     )
+
+
+def measured_documents(samples: Sequence[Sample]) -> list[str]:
+    """What the head for material is measured on: each clean document as it is, and with something planted in it."""
+    clean, told = _clean(samples), _told(samples)
+    return [text for held in range(FOLDS) for text, _, _ in _measured(clean, told, held)]
+
+
+def _clean(samples: Sequence[Sample]) -> dict[str, str]:
+    """Clean documents, each with where it is from."""
+    return {
+        **dict.fromkeys(made_documents(1_200, seed=3), "own"),
+        **dict.fromkeys(_written("documents,"), "written"),
+        **dict.fromkeys(_written("documents, security_text"), _ON_SECURITY),
+        **dict.fromkeys(_written("pages,"), "pages"),
+        **dict.fromkeys(documents(samples), "folder"),
+    }
+
+
+def _told(samples: Sequence[Sample]) -> dict[str, str]:
+    """What is planted in documents to measure, each with where it is from."""
+    return {**dict.fromkeys(_written("planted,"), "written"), **dict.fromkeys(payloads(samples), "folder")}
 
 
 def _written(*kinds: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,7 +76,7 @@ class Stored:
             shape=shape,
             pairs=table(self.weights.astype(np.float32) * rarity, rarity),
             intercept=self.intercept,
-            scale=np.array([1.0, 0, 0, 0]),
+            scale=(1.0, 0.0, 0.0, 0.0, 0.0),
             chances=np.zeros((2, 1)),
             rates=np.zeros((2, 1)),
             concepts=concepts,
@@ -98,6 +98,10 @@ class Fitted:
     source: tuple[str, ...]
     kind: tuple[str, ...]
     is_ordinary: npt.NDArray[np.bool_]
+
+    def head(self, *, shape: Shape, concepts: Concepts) -> Head:
+        """The head that works with what is stored and this scale."""
+        return replace(self.stored.head(shape=shape, concepts=concepts), scale=tuple(self.scale.tolist()))
 
 
 _RATES = (0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.007, 0.005, 0.003, 0.002, 0.001)

@@ -1,7 +1,7 @@
 """The injection guard: what it finds, what it lets pass, and what it costs.
 
 Everything goes through the same door as a prompt does, rules and model together, with the policy's defaults as the
-thresholds. The labelled texts are not part of the project: without `--data` only our own sentences are measured.
+thresholds; only the area under the curve is of what the model says of every text, the glance at its words aside. The labelled texts are not part of the project: without `--data` only our own sentences are measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from omninode.bench.injection.figures import area, share_above
 from omninode.bench.measure import Spread
 from omninode.bench.scenario import Figure, Findings, Scenario, Target, at_least, at_most
 from omninode.bench.surroundings import Surroundings
-from omninode.validation.injection import assess
+from omninode.validation.injection import REPORTED, assess
 from omninode.validation.policy import ValidationPolicy
 from omninode.validation.unicode import clean
 
@@ -28,13 +28,13 @@ __all__ = ["SCENARIO"]
 _ENCODED, _ENCODED_TWICE = 200, 40
 
 
-def _score(text: str) -> float:
-    verdict = assess(clean(text).derived, original=text)
+def _score(text: str, *, is_exact: bool = False) -> float:
+    verdict = assess(clean(text).derived, original=text, is_exact=is_exact)
     return 0.0 if verdict is None else verdict.score
 
 
-def _scores(texts: Sequence[str]) -> npt.NDArray[np.float64]:
-    return np.array([_score(text) for text in texts])
+def _scores(texts: Sequence[str], *, is_exact: bool = False) -> npt.NDArray[np.float64]:
+    return np.array([_score(text, is_exact=is_exact) for text in texts])
 
 
 async def _run(room: Surroundings) -> Findings:
@@ -68,18 +68,24 @@ def _one(name: str, value: float, target: Target, *, unit: str = "%") -> Figure:
 
 
 def _labelled(samples: Sequence[Sample], *, under: float) -> tuple[list[Figure], list[str]]:
-    scores = _scores([sample.text for sample in samples])
+    texts = [sample.text for sample in samples]
+    scores, exact = _scores(texts), _scores(texts, is_exact=True)
     labels = np.array([sample.is_attack for sample in samples])
+    reported = exact >= REPORTED
     caught = share_above(scores[labels], threshold=under)
     wrong = share_above(scores[~labels], threshold=under)
-    notes = [f"dev: attacks refused {caught}", f"dev: benign refused {wrong}"]
+    notes = [
+        f"dev: attacks refused {caught}",
+        f"dev: benign refused {wrong}",
+        f"dev: {np.sum(scores[reported] < REPORTED)} of {reported.sum()} texts are passed over that the model would report",
+    ]
     for source in sorted({(sample.source, sample.is_attack) for sample in samples}):
         here = np.array([(sample.source, sample.is_attack) == source for sample in samples])
         notes.append(
             f"dev: {source[0]}, {'attacks' if source[1] else 'benign'}: {share_above(scores[here], threshold=under)}"
         )
     return [
-        _one("AUC, dev attacks against dev benign", area(scores[labels], scores[~labels]), at_least(0.95), unit=""),
+        _one("AUC, dev attacks against dev benign", area(exact[labels], exact[~labels]), at_least(0.95), unit=""),
         _one("recall, dev, at the threshold fixed before", 100 * caught.value, at_least(80)),
         _one("false alarms, dev, at that threshold", 100 * wrong.value, at_most(1)),
     ], notes

@@ -1,0 +1,111 @@
+"""What the words of a text alone let expect of the injection model: enough to pass over most ordinary texts.
+
+The first stage of a cascade (Viola and Jones, CVPR 2001): cheap, and sure only of what it lets go. A word stands for
+what it added on average, with all n-grams that begin in it, to the sums of texts that the model was trained on. Words
+that it does not know, numbers and letters on their own are strange; a text with many of them goes to the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+
+import numpy as np
+import numpy.typing as npt
+
+from omninode.validation.features import words_of
+from omninode.validation.model import PRIOR, WHOLE, Facts, Head, blocks, packaged, windows
+
+__all__ = ["Glance", "direct", "planted"]
+
+_MOST_STRANGE = 0.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """How `head` judges a text by what its words add on average: `known` by word, `unknown` for any other.
+
+    A text whose log-odds are expected `below` that is passed over.
+    """
+
+    head: Head
+    known: Mapping[str, complex]
+    unknown: complex
+    below: float
+
+    def passing(self, text: str, *, pause: Callable[[], None] = lambda: None) -> float | None:
+        """The log-odds to be expected of the folded text, where hardly any like it would be reported; None: ask the head.
+
+        `pause` is called between steps.
+        """
+        expected = self.log_odds(text, pause=pause)
+        return expected if expected is not None and expected < self.below else None
+
+    def log_odds(self, text: str, *, pause: Callable[[], None] = lambda: None) -> float | None:
+        """The log-odds to be expected; None where the words are too strange to tell, in all or in a window."""
+        if len(text) > self.head.shape.size:
+            return self._of_windows(text, pause)
+        said = list(map(self.known.get, words_of(text)))
+        strange = said.count(None)
+        if not said or strange > _MOST_STRANGE * len(said):
+            return None
+        total = sum(filter(None, said), strange * self.unknown)
+        margin = total.real / math.sqrt(total.imag + PRIOR) + self.head.intercept
+        return self.head.log_odds(Facts(margin, 0.0, margin, 0.0))
+
+    def _of_windows(self, text: str, pause: Callable[[], None]) -> float | None:
+        sums, lengths, strange = (
+            [np.zeros(1, dtype=np.complex128)],
+            [np.ones(1, dtype=np.intp)],
+            [np.zeros(1, dtype=bool)],
+        )
+        for _, part in blocks(text, overlap=0):
+            words = words_of(part)
+            said = list(map(self.known.get, words))
+            sums.append(np.array([self.unknown if each is None else each for each in said], dtype=np.complex128))
+            strange.append(np.array([each is None for each in said], dtype=bool))
+            # As if between words there were one sign.
+            lengths.append(np.array([len(word) + 1 for word in words], dtype=np.intp))
+            pause()
+        running, met, places = (np.cumsum(np.concatenate(each)) for each in (sums, strange, lengths))
+        size = int(places[-1])
+        starts, ends = (np.searchsorted(places, at) for at in windows(size, self.head.shape))
+        if np.any(met[ends] - met[starts] > _MOST_STRANGE * (ends - starts)):
+            return None
+        margins = self._margins(running[ends] - running[starts])
+        [whole] = self._margins(running[np.searchsorted(places, [min(WHOLE, size)])])
+        return self.head.log_odds(Facts.of(margins, whole=float(whole)))
+
+    def _margins(self, inside: npt.NDArray[np.complex128]) -> npt.NDArray[np.float64]:
+        return inside.real / np.sqrt(inside.imag + PRIOR) + self.head.intercept
+
+
+@cache
+def direct() -> Glance:
+    """That of the head for prompts, as it comes with the product."""
+    return _read("direct", packaged().direct)
+
+
+@cache
+def planted() -> Glance:
+    """That of the head for material from outside."""
+    return _read("planted", packaged().planted)
+
+
+def _read(name: str, head: Head) -> Glance:
+    with (
+        as_file(files(__package__).joinpath("injection_model.npz")) as path,
+        np.load(path, allow_pickle=False) as stored,
+    ):
+        words = stored[f"{name}_words"].tobytes().decode().split("\n")
+        sums = stored[f"{name}_word_sums"].astype(np.float64)
+        unknown, unknown_length, below = stored[f"{name}_glance"].tolist()
+    return Glance(
+        head=head,
+        known=dict(zip(words, (sums[0] + 1j * sums[1]).tolist(), strict=True)),
+        unknown=complex(unknown, unknown_length),
+        below=below,
+    )
