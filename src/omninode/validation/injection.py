@@ -165,7 +165,8 @@ def _learned(view: View, *, is_material: bool, glance: Glance | None, pause: Cal
     if odds < NEAR:
         return Verdict(score=score, span=view.derived.span(start, end), evidence=(), excerpt="", odds=odds)
     suffix = "" if view.name == "text" else f" in {view.name}"
-    words = ", ".join(head.strongest(redact(text[start:end])))
+    # Whatever the policy passes on: what a finding says goes to logs and reports.
+    words = ", ".join(head.strongest(redact(text[start:end], personal=True)))
     told = f"wording{suffix}: {words}" if words else f"wording{suffix}"
     return Verdict(
         score=score,

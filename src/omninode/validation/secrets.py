@@ -79,16 +79,16 @@ def scan(text: str, *, personal: bool = False) -> tuple[Secret, ...]:
     return _merged(found)
 
 
-def redact(text: str, *, before: str = "") -> str:
+def redact(text: str, *, before: str = "", personal: bool = False) -> str:
     """`text` with every secret replaced by `[REDACTED:<KIND>]`; the same string when there is none. Never raises.
 
-    `before` is what stands in front of `text` and is done with; a word that begins there is no key that begins here.
+    With `personal` so is personal data. `before` is what stands in front of `text` and is done with; a word that begins there is no key that begins here.
     Redacting twice gives the same as redacting once.
     """
     shift = len(before)
     # What is left beside a placeholder may read as a secret that it was not part of before: look again, until it is not.
     for _ in range(_MOST_LOOKS):
-        secrets = [secret for secret in scan(before + text) if secret.end > shift]
+        secrets = [secret for secret in scan(before + text, personal=personal) if secret.end > shift]
         if not secrets:
             break
         parts, done = [], 0
