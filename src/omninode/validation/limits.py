@@ -149,24 +149,26 @@ def nested_size(
     A structure that holds itself ends at `max_depth`; one that repeats a part of itself over and over is counted as
     often as it would be written. `pause` is called now and then.
     """
-    deepest = keys = seen = 0
-    stack: list[tuple[object, int]] = [(value, 1)]
-    while stack and deepest <= max_depth and keys <= max_keys:
-        current, depth = stack.pop()
-        seen += 1
-        if seen % _AT_ONCE == 0:
-            pause()
-        children: Iterable[object]
-        if isinstance(current, dict):
-            keys += len(current)
-            children = cast("dict[object, object]", current).values()
-        elif isinstance(current, list | tuple):
-            keys += depth > 1
-            children = cast("Iterable[object]", current)
-        else:
-            continue
-        deepest = max(deepest, depth)
-        # Most hold strings only; telling so by their types costs a fraction of asking each what it is.
-        if not _LEAVES.issuperset(map(type, children)):
-            stack += [(child, depth + 1) for child in children if isinstance(child, dict | list | tuple)]
-    return deepest, keys
+    depth = keys = seen = 0
+    level: list[object] = [value] if isinstance(value, dict | list | tuple) else []
+    while level and depth <= max_depth:
+        depth += 1
+        below: list[object] = []
+        for current in level:
+            seen += 1
+            if seen % _AT_ONCE == 0:
+                pause()
+            children: Iterable[object]
+            if isinstance(current, dict):
+                keys += len(current)
+                children = cast("dict[object, object]", current).values()
+            else:
+                keys += depth > 1
+                children = cast("Iterable[object]", current)
+            if keys > max_keys:
+                return depth, keys
+            # Most hold strings only; telling so by their types costs a fraction of asking each what it is.
+            if not _LEAVES.issuperset(map(type, children)):
+                below += [child for child in children if isinstance(child, dict | list | tuple)]
+        level = below
+    return depth, keys

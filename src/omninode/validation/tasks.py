@@ -283,6 +283,8 @@ def _dependency_findings(
     for index, task in enumerate(tasks):
         if index % _AT_ONCE == 0:
             pause()
+        if task.id not in task.depends_on and all(map(ids.__contains__, task.depends_on)):
+            continue
         for place, name in enumerate(task.depends_on):
             path = f"tasks[{index}].depends_on[{place}]"
             if name == task.id:
