@@ -101,29 +101,21 @@ class Head:
 
     def facts(self, text: str, *, pause: Callable[[], None] = lambda: None) -> tuple[Facts, tuple[int, int]]:
         """What is known of a folded text, and where its highest window is. `pause` is called between steps."""
-        margins, spans, whole = [], [], None
+        margins: list[_Floats] = []
+        read: list[_Read] = []
+        whole = 0.0
         # An overlap of one window holds each of them whole.
-        for offset, text_of in blocks(text, overlap=self.shape.size):
+        for offset, part in blocks(text, overlap=self.shape.size):
             pause()
-            found = grams(text_of, concepts=self.concepts)
+            found = grams(part, concepts=self.concepts)
             running = self.running(found)
-            size = found.size
-            starts, ends = windows(size, self.shape)
-            if whole is None:
-                read = min(WHOLE, size)
-                whole = self._margin(running, np.append(starts, 0), np.append(ends, read))
-                margins.append(whole[:-1])
-            else:
-                margins.append(self._margin(running, starts, ends))
-            places = found.places
-            spans += [
-                (offset + first, offset + last + 1)
-                for first, last in zip(places[starts].tolist(), places[ends - 1].tolist(), strict=True)
-            ]
+            starts, ends = windows(found.size, self.shape)
+            margins.append(self._margin(running, starts, ends))
+            if not read:
+                [whole] = self._margin(running, np.array([0]), np.array([min(WHOLE, found.size)])).tolist()
+            read.append((offset, found, starts, ends))
         joined = np.concatenate(margins)
-        best = int(joined.argmax())
-        assert whole is not None
-        return Facts.of(joined, whole=float(whole[-1])), spans[best]
+        return Facts.of(joined, whole=whole), _place(int(joined.argmax()), read)
 
     def log_odds(self, facts: Facts) -> float:
         """How likely an attack is by these facts, as log-odds shifted so that 0 is the threshold."""
@@ -186,6 +178,20 @@ class Model:
     direct: Head
     planted: Head
     version: str
+
+
+# The place of a block, its n-grams, and where its windows start and end among what is left of it.
+_Read = tuple[int, Grams, npt.NDArray[np.intp], npt.NDArray[np.intp]]
+
+
+def _place(number: int, read: list[_Read]) -> tuple[int, int]:
+    """Where in the text the window of that number is, counted through all blocks."""
+    for offset, found, starts, ends in read:
+        if number < starts.size:
+            places = found.places
+            return offset + int(places[starts[number]]), offset + int(places[ends[number] - 1]) + 1
+        number -= starts.size
+    raise AssertionError("there is no such window")
 
 
 def windows(size: int, shape: Shape) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
