@@ -8,10 +8,11 @@ that it does not know, numbers and letters on their own are strange; a text with
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ from omninode.validation.model import PRIOR, WHOLE, Facts, Head, blocks, package
 __all__ = ["Glance", "direct", "planted"]
 
 _MOST_STRANGE = 0.35
+# Stands for a word that is not known; and between two texts, for private use and so in hardly any.
+_STRANGE, _BORDER = complex("nan"), " \ue000 "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,24 @@ class Glance:
         total = sum(filter(None, said), strange * self.unknown)
         margin = total.real / math.sqrt(total.imag + PRIOR) + self.head.intercept
         return self.head.log_odds(Facts(margin, 0.0, margin, 0.0))
+
+    def passes_over(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each of `texts`, none longer than a window, is `passing`; what a call costs is paid once for all."""
+        words = words_of(_BORDER.join(texts))
+        is_border = np.array(list(map(_BORDER.strip().__eq__, words)), dtype=np.bool_)
+        if is_border.sum() != len(texts) - 1:
+            # One of them holds it itself.
+            return [self.passing(text) is not None for text in texts]
+        said = np.array(list(map(self.known.get, words, repeat(_STRANGE))))
+        is_strange = np.isnan(said) & ~is_border
+        said[is_strange], said[is_border] = self.unknown, 0
+        starts = np.append(0, is_border.nonzero()[0])
+        counts = np.diff(starts, append=len(words)) - (np.arange(starts.size) > 0)
+        strange, totals = np.add.reduceat(is_strange.astype(np.intp), starts), np.add.reduceat(said, starts)
+        of_highest, _, of_whole, _, shift = self.head.scale
+        odds = self._margins(totals) * (of_highest + of_whole) + shift
+        found: list[bool] = ((odds < self.below) & (counts > 0) & (strange <= _MOST_STRANGE * counts)).tolist()
+        return found
 
     def _of_windows(self, text: str, pause: Callable[[], None]) -> float | None:
         sums, lengths, strange = (

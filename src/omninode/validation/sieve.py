@@ -31,8 +31,6 @@ __all__ = ["quiet"]
 # A text up to this length is one window to the model.
 _SHORT = 300
 _TOGETHER = 4_000
-# Glances between two pauses.
-_GLANCES = 50
 
 
 def quiet(texts: Sequence[str], *, policy: ValidationPolicy, placeholders: Placeholders, pace: Pace) -> list[bool]:
@@ -123,19 +121,23 @@ def _at(places: Iterable[tuple[int, int]], starts: list[int]) -> set[int]:
 
 def _are_low(readings: Sequence[list[str] | None], *, below: float, pace: Pace) -> list[bool]:
     """Whether the model gives every reading of a text less than the score `below`; not for a text without."""
-    may_glance = below >= injection.REPORTED
     are_low = [own is not None for own in readings]
-    asked: list[tuple[int, str]] = []
-    for index, own in enumerate(readings):
-        asked += [(index, each) for each in own or () if not may_glance or direct().passing(each) is None]
-        if index % _GLANCES == 0:
-            pace.pause()
+    asked = [(index, each) for index, own in enumerate(readings) for each in own or ()]
+    if below >= injection.REPORTED:
+        asked = [each for lot in _lots(asked) for each in _not_passed(lot, pace)]
     for lot in _lots(asked):
         odds = log_odds(packaged().direct, [each for _, each in lot]).tolist()
         for (index, _), each in zip(lot, odds, strict=True):
             are_low[index] = are_low[index] and injection.score_of(each) < below
         pace.pause()
     return are_low
+
+
+def _not_passed(lot: Sequence[tuple[int, str]], pace: Pace) -> list[tuple[int, str]]:
+    """Those that a glance does not pass over."""
+    pace.pause()
+    passed = direct().passes_over([each for _, each in lot])
+    return [each for each, is_passed in zip(lot, passed, strict=True) if not is_passed]
 
 
 def _lots(asked: Sequence[tuple[int, str]]) -> Iterator[Sequence[tuple[int, str]]]:

@@ -104,6 +104,15 @@ def test_words_are_those_of_the_n_grams(text):
     assert len(words_of(folded)) == grams(folded, concepts=no_concepts()).words_at.size
 
 
+@given(st.lists(TEXTS.map(scored_text).map(lambda text: text[:300]), min_size=1, max_size=12))
+def test_several_texts_are_passed_over_as_each_of_them_is(texts):
+    texts += ["sort the list by name", "\ue000 sort it"]
+    for each in (glance.direct(), glance.planted()):
+        short = [text[: each.head.shape.size] for text in texts]
+        assert each.passes_over(short) == [each.passing(text) is not None for text in short]
+        assert each.passes_over(short[:-1]) == [each.passing(text) is not None for text in short[:-1]]
+
+
 @given(TEXTS, st.integers(1, 40))
 def test_any_text_can_be_glanced_at(text, times):
     for each in (glance.direct(), glance.planted()):
