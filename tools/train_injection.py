@@ -44,8 +44,8 @@ def main() -> None:
         arrays[f"{name}_intercept"] = np.array(fitted.stored.intercept)
         arrays[f"{name}_scale"] = fitted.scale
         ordinary = np.flatnonzero(fitted.is_ordinary)
-        of = [fitted.source[row] for row in ordinary]
-        arrays[f"{name}_rates"] = rates(fitted.log_odds[ordinary], source=of)
+        of, copies = [fitted.source[row] for row in ordinary], [fitted.group[row] for row in ordinary]
+        arrays[f"{name}_rates"] = rates(fitted.log_odds[ordinary], source=of, copies=copies)
         arrays[f"{name}_chances"] = chances(fitted.log_odds, is_attack=fitted.is_attack)
         head = fitted.head(shape=shape, concepts=words)
         arrays |= glance_arrays(name, glance_at(head, [scored_text(text) for text in texts], reported_from=NEAR))

@@ -69,11 +69,11 @@ def test_strange_words_are_left_to_the_model(text):
     assert glance.direct().log_odds(text.lower()) is None
 
 
-@pytest.mark.parametrize("before", [0, 4, 12, 20])
+@pytest.mark.parametrize("before", [0, 4, 8, 12])
 def test_an_attack_in_a_long_prompt_that_the_model_reports_is_not_passed_over(before):
     head = packaged().direct
-    assert glance.direct().passing((PAGE * 20).lower()) is not None
-    text = (PAGE * before + ATTACK * 3 + PAGE * (20 - before)).lower()
+    assert glance.direct().passing((PAGE * 12).lower()) is not None
+    text = (PAGE * before + ATTACK * 3 + PAGE * (12 - before)).lower()
     assert head.log_odds(head.facts(text)[0]) > 0.0
     assert glance.direct().passing(text) is None
 
@@ -91,7 +91,7 @@ def test_a_policy_that_reports_more_asks_the_model_of_every_text():
         (text for text in exact if glance.direct().passing(scored_text(text)) is not None), key=exact.__getitem__
     )
     policy = ValidationPolicy(flag_score=exact[text])
-    assert 0.01 < exact[text] < REPORTED
+    assert 0.001 < exact[text] < REPORTED
     assert [found.score for found in screen(text, path="text", trust=Trust.USER, policy=policy).findings] == [
         exact[text]
     ]

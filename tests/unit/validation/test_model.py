@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -160,6 +162,14 @@ def test_sources_that_are_hard_on_purpose_have_a_limit_of_their_own():
     assert placed(scores, source, hard=(), aside=["hard"]) == conformal(scores[:3_000], rate=0.01)
 
 
+def test_near_copies_count_as_one_text_in_the_threshold():
+    scores = np.random.default_rng(4).normal(size=1_000)
+    copied = np.concatenate((scores, np.full(50, 9.0)))
+    numbers = [*range(1_000), *[1_000] * 50]
+    assert conformal(copied, rate=0.01) == 9.0
+    assert conformal(copied, rate=0.01, copies=numbers) == conformal(np.append(scores, 9.0), rate=0.01)
+
+
 def test_mixtures_have_the_label_of_what_they_are_made_of_and_stay_within_a_fold():
     texts = [
         f"{'attack' if number % 2 else 'harmless'} {name} number {number}" for name in "ab" for number in range(40)
@@ -199,6 +209,11 @@ def test_near_copies_are_of_one_group():
     numbers = groups(copies)
     assert numbers[0] == numbers[2]
     assert numbers[1] == numbers[3]
+
+
+def test_texts_that_share_only_some_runs_are_not_chained_into_one_group():
+    numbers = groups(made("benign", seed=3)[:800])
+    assert max(Counter(numbers).values()) <= 0.03 * len(numbers)
 
 
 def test_ordinary_sentences_full_of_attack_words_pass():

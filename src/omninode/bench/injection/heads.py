@@ -48,11 +48,12 @@ def direct_head(samples: Sequence[Sample], *, concepts: Concepts, say: Callable[
     # A lead would count against a prompt, as harmless ones vary more: an attack amid much harmless text would hide.
     facts[:, Facts._fields.index("lead")] = 0.0
     source = tuple(_named(sample) for sample in known)
+    harmless, copies = np.array(source)[~is_attack], np.array(members)[~is_attack].tolist()
     scale = calibrated(
         facts,
         is_attack=is_attack,
         importance=says,
-        threshold=lambda benign: placed(benign, np.array(source)[~is_attack], hard=_HARD, aside=_NO_PROMPTS),
+        threshold=lambda benign: placed(benign, harmless, hard=_HARD, aside=_NO_PROMPTS, copies=copies),
     )
     return Fitted(
         stored=trained(everything, cost=_COST),
@@ -61,6 +62,7 @@ def direct_head(samples: Sequence[Sample], *, concepts: Concepts, say: Callable[
         is_attack=is_attack,
         source=source,
         kind=tuple(sample.kind for sample in known),
+        group=tuple(members),
         is_ordinary=~is_attack & ~np.isin(source, [*_HARD, *_NO_PROMPTS]),
     )
 
@@ -73,7 +75,10 @@ def prompts(samples: Sequence[Sample]) -> list[Sample]:
 
 
 # Our own harmless texts in which the words and shapes of attacks stand on purpose.
-_HARD = [f"written, {name}" for name in ("override", "extract", "persona", "mixed", "leaks", "turns", "frames", "near")]
+_HARD = [
+    f"written, {name}"
+    for name in ("override", "extract", "persona", "mixed", "leaks", "turns", "frames", "near", "detours")
+]
 
 # Documents, for which the other head and its threshold are.
 _NO_PROMPTS = ["bipia_train", "written, documents", "written, pages"]

@@ -55,6 +55,7 @@ def planted_head(samples: Sequence[Sample], *, concepts: Concepts, say: Callable
         is_attack=is_attack,
         source=tuple(source),
         kind=tuple(source),
+        group=tuple(range(len(source))),
         is_ordinary=~is_attack & (np.array(source) != _ON_SECURITY),
     )
 

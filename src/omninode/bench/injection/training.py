@@ -87,8 +87,8 @@ class Stored:
 class Fitted:
     """What is stored of a head with its scale, and the out-of-fold log-odds it was calibrated on.
 
-    Beside each its label, where the text is from and its kind there, and whether it is one of the ordinary ones of which
-    one in a hundred may pass the threshold.
+    Beside each its label, where the text is from and its kind there, the number of its group, and whether it is one of the
+    ordinary ones of which one in a hundred may pass the threshold.
     """
 
     stored: Stored
@@ -97,6 +97,7 @@ class Fitted:
     is_attack: npt.NDArray[np.bool_]
     source: tuple[str, ...]
     kind: tuple[str, ...]
+    group: tuple[int, ...]
     is_ordinary: npt.NDArray[np.bool_]
 
     def head(self, *, shape: Shape, concepts: Concepts) -> Head:
@@ -107,9 +108,9 @@ class Fitted:
 _RATES = (0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.007, 0.005, 0.003, 0.002, 0.001)
 
 
-def rates(benign: _Floats, *, source: Sequence[str]) -> _Floats:
+def rates(benign: _Floats, *, source: Sequence[str], copies: Sequence[int] | None = None) -> _Floats:
     """Rising log-odds, and beside them the share of ordinary texts that is to be expected above, as `conformal` has it."""
-    levels = [(conformal(benign, rate=rate, source=source), rate) for rate in _RATES]
+    levels = [(conformal(benign, rate=rate, source=source, copies=copies), rate) for rate in _RATES]
     return np.array([pair for pair in levels if math.isfinite(pair[0])]).T
 
 
@@ -198,33 +199,51 @@ def _balanced(known: Labelled) -> _Floats:
     return importance
 
 
-def conformal(benign: _Floats, *, rate: float, source: Sequence[str] | None = None) -> float:
+def conformal(
+    benign: _Floats,
+    *,
+    rate: float,
+    source: Sequence[str] | None = None,
+    copies: Sequence[int] | None = None,
+) -> float:
     """The threshold that an exchangeable benign text passes with a chance of at most `rate`.
 
     Of texts that come from several sources the mean of their chances is held, so that none counts more for having more.
+    Texts of the same number in `copies` are near-copies, and count as one text of their source between them.
     """
-    sources = np.array(source) if source is not None else np.zeros(len(benign))
-    names, sizes = np.unique(sources, return_counts=True)
-    each = dict(zip(names.tolist(), (1 / (len(names) * (sizes + 1))).tolist(), strict=True))
+    if not benign.size:
+        return -math.inf
+    of = np.unique(source, return_inverse=True)[1] if source is not None else np.zeros(len(benign), dtype=np.intp)
+    number = np.array(copies) if copies is not None else np.arange(len(benign))
+    (first, _), unit, sizes = np.unique((of, number), axis=1, return_inverse=True, return_counts=True)
+    each = 1 / (np.bincount(first) + 1) / np.unique(of).size
     order = np.argsort(-benign, kind="stable")
     # A text more than those above, of each source, could have been above as well.
-    over = sum(each.values()) + np.cumsum([each[name] for name in sources[order].tolist()])
+    over = each.sum() + np.cumsum((each[of] / sizes[unit])[order])
     above = int(np.searchsorted(over, rate * (1 + 1e-9), side="right"))
-    if sum(each.values()) > rate * (1 + 1e-9):
+    if each.sum() > rate * (1 + 1e-9):
         return math.inf
     return float(benign[order[above]]) if above < len(benign) else -math.inf
 
 
-def placed(benign: _Floats, source: npt.NDArray[np.str_], *, hard: Sequence[str], aside: Sequence[str] = ()) -> float:
+def placed(
+    benign: _Floats,
+    source: npt.NDArray[np.str_],
+    *,
+    hard: Sequence[str],
+    aside: Sequence[str] = (),
+    copies: Sequence[int] | None = None,
+) -> float:
     """Where one in a hundred ordinary texts passes, and three of those from sources that are `hard` on purpose.
 
-    Sources set `aside` have no say.
+    Sources set `aside` have no say; `copies` as for `conformal`.
     """
-    is_hard, is_ordinary = np.isin(source, hard), ~np.isin(source, [*hard, *aside])
-    return max(
-        conformal(benign[is_ordinary], rate=RATE, source=source[is_ordinary].tolist()),
-        conformal(benign[is_hard], rate=_HARD_RATE, source=source[is_hard].tolist()),
-    )
+    number = np.array(copies) if copies is not None else np.arange(len(benign))
+
+    def of(chosen: npt.NDArray[np.bool_], rate: float) -> float:
+        return conformal(benign[chosen], rate=rate, source=source[chosen].tolist(), copies=number[chosen].tolist())
+
+    return max(of(~np.isin(source, [*hard, *aside]), RATE), of(np.isin(source, hard), _HARD_RATE))
 
 
 def calibrated(
