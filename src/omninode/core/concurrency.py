@@ -17,9 +17,6 @@ from omninode.core.errors import DeadlineExceededError, InvalidArgumentError, Om
 
 __all__ = ["Settled", "cancel_and_wait", "gather_settled", "map_bounded", "race"]
 
-# Longer than an orderly end takes, which it would cut short.
-_CANCEL_AGAIN_S = 6.0
-
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -173,23 +170,15 @@ def _has_success(settled: Sequence[Settled[T] | None]) -> bool:
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks` and return when all have ended, even when the caller is cancelled meanwhile.
-
-    A library may lose a cancellation that comes in the same turn as an error (`asyncio.wait_for` of Python 3.11 does), and
-    a task that loops goes on then; so it is said again every few seconds.
-    """
+    """Cancel `tasks` and return when all have ended, even when the caller is cancelled meanwhile."""
     pending = {task for task in tasks if not task.done()}
     for task in pending:
         task.cancel()
     interrupted: asyncio.CancelledError | None = None
     while pending:
         try:
-            ended, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+            _, pending = await asyncio.wait(pending)
         except asyncio.CancelledError as error:
             interrupted = error
-            continue
-        if not ended:
-            for task in pending:
-                task.cancel()
     if interrupted is not None:
         raise interrupted

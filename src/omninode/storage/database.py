@@ -287,11 +287,12 @@ class Database:
         if pool is None:
             proxy.terminate()
             return
-        if not proxy.is_closed():
-            if len(self._idle_since) > 4 * self.pool.size:  # connections the driver closed by itself
-                self._idle_since.clear()
-            self._idle_since[proxy.get_server_pid()] = self._clock.monotonic()
+        if len(self._idle_since) > 4 * self.pool.size:  # connections the driver closed by itself
+            self._idle_since.clear()
         try:
+            # The pool takes one that is lost away by itself; it answers nothing then.
+            if not proxy.is_closed():
+                self._idle_since[proxy.get_server_pid()] = self._clock.monotonic()
             await pool.release(proxy, timeout=self.pool.connect_timeout_s)
         except _GONE:
             # What the body did is done; that the connection broke while it was tidied up is not the body's failure.

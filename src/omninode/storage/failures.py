@@ -5,8 +5,10 @@ Decided by SQLSTATE (PostgreSQL manual, appendix A) and by class, never by messa
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -151,14 +153,32 @@ def told_without_values(error: asyncpg.PostgresError) -> str:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Run the body; what the driver raises comes out as DatabaseError, from its cause."""
+    """Run the body; what the driver raises comes out as DatabaseError, from its cause.
+
+    An error in which a cancellation of the body ended, as when there is no connection left to roll back on, comes out
+    as that cancellation.
+    """
+    handled = sys.exception()
     try:
         yield
     except (asyncpg.PostgresError, *_LOST) as error:
+        cancelled = _cancellation_before(error, handled)
+        if cancelled is not None:
+            raise asyncio.CancelledError(*cancelled.args) from error
         ours = as_database_error(error, doing=doing)
         if ours is None:
             raise
         raise ours from error
+
+
+def _cancellation_before(error: BaseException, handled: BaseException | None) -> asyncio.CancelledError | None:
+    """The cancellation in whose place `error` was raised, since `handled` was; None when there is none, or it ran out of time."""
+    before = error.__context__
+    while before is not None and before is not handled and not isinstance(before, TimeoutError):
+        if isinstance(before, asyncio.CancelledError):
+            return before
+        before = before.__context__
+    return None
 
 
 @contextmanager

@@ -189,10 +189,6 @@ class SpoolFlusher:
                     await asyncio.to_thread(self._spool.expire, now=self._clock.now().timestamp())
             except Exception as error:  # noqa: BLE001 - border: background loop
                 self._failed(error)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # The driver made an error of it, as the connection was lost in the same turn.
-                raise asyncio.CancelledError
             if not moved or self._spool.waiting < self._config.batch_rows:
                 await self._clock.sleep(self._pause())
 

@@ -23,6 +23,7 @@ from omninode.storage.config import ConnectionConfig, PoolConfig
 from omninode.storage.database import Database
 from omninode.storage.embedded import EmbeddedPostgres
 from omninode.storage.lanes import Lane
+from omninode.storage.session import Session
 from omninode.storage.state import DatabaseStateStore
 from omninode.testing.clock import FakeClock
 
@@ -55,6 +56,66 @@ async def test_a_dashboard_that_holds_all_it_may_starves_neither_batches_nor_bre
         lanes = database.statistics().lanes
         assert (lanes[Lane.QUERY].timeouts, lanes[Lane.INGEST].timeouts, lanes[Lane.CONTROL].timeouts) == (1, 0, 0)
         assert lanes[Lane.QUERY].wait_p99_ms < 200 <= lanes[Lane.QUERY].oldest_use_s * 1000
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", [Session.transaction, Session.rolled_back])
+async def test_a_cancellation_that_finds_the_connection_lost_stays_a_cancellation(
+    database: Database, how: Callable[[Session], contextlib.AbstractAsyncContextManager[None]]
+) -> None:
+    is_inside = asyncio.Event()
+
+    async def work() -> None:
+        async with database.acquire() as session, how(session):
+            session.driver.terminate()
+            is_inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await is_inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    assert await database.ping() > 0
+
+
+async def waits_on_a_lost_connection(session: Session) -> None:
+    session.driver.terminate()
+    await asyncio.Event().wait()
+
+
+@pytest.mark.fault
+async def test_a_time_limit_that_finds_the_connection_lost_stays_one(database: Database) -> None:
+    async def work() -> None:
+        async with asyncio.timeout(0.05), database.transaction() as session:
+            await waits_on_a_lost_connection(session)
+
+    with pytest.raises(TimeoutError):
+        await work()
+
+
+@pytest.mark.fault
+async def test_a_time_limit_inside_a_transaction_leaves_a_lost_connection_what_it_is(database: Database) -> None:
+    async def work() -> None:
+        async with database.transaction() as session, asyncio.timeout(0.05):
+            await waits_on_a_lost_connection(session)
+
+    with pytest.raises(DatabaseUnavailableError, match="transaction"):
+        await work()
+
+
+@pytest.mark.fault
+async def test_a_connection_lost_after_the_work_is_done_is_no_failure_of_the_work(database: Database) -> None:
+    async def work() -> int:
+        async with database.acquire() as session:
+            found: int = await session.driver.fetchval("SELECT 1")
+            session.driver.terminate()
+            await asyncio.sleep(0.05)
+        return found
+
+    assert await work() == 1
+    assert await database.ping() > 0
 
 
 def _snapshot(name: str) -> BreakerSnapshot:

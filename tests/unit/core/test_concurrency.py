@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from omninode.core import concurrency
 from omninode.core.concurrency import gather_settled, map_bounded, race
 from omninode.core.deadline import Deadline
 from omninode.core.errors import DeadlineExceededError, InvalidArgumentError
@@ -138,24 +137,3 @@ async def test_nothing_to_do_is_an_empty_answer() -> None:
 async def test_a_limit_of_zero_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="limit is 0"):
         await gather_settled([value(1)], limit=0)
-
-
-async def test_a_task_that_loses_its_cancellation_is_cancelled_again(monkeypatch):
-    monkeypatch.setattr(concurrency, "_CANCEL_AGAIN_S", 0.01)
-    lost = 0
-
-    async def loop_for_ever():
-        nonlocal lost
-        while True:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                lost += 1
-                if lost == 3:
-                    raise
-
-    task = asyncio.create_task(loop_for_ever())
-    await asyncio.sleep(0)
-    await concurrency.cancel_and_wait([task])
-    assert task.cancelled()
-    assert lost == 3
