@@ -63,8 +63,8 @@ class Glance:
         """Whether each of `texts`, none longer than a window, is `passing`; what a call costs is paid once for all."""
         words = words_of(_BORDER.join(texts))
         is_border = np.array(list(map(_BORDER.strip().__eq__, words)), dtype=np.bool_)
-        if is_border.sum() != len(texts) - 1:
-            # One of them holds it itself.
+        if not words or is_border.sum() != len(texts) - 1:
+            # Nothing to tell apart, or one of them holds the border itself.
             return [self.passing(text) is not None for text in texts]
         said = np.array(list(map(self.known.get, words, repeat(_STRANGE))))
         is_strange = np.isnan(said) & ~is_border
