@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Callable, Iterator
-from functools import cache
 from types import MappingProxyType
 
-import re2
+from omninode.validation.patterns import compiled
 
 __all__ = ["CHECKS"]
 
@@ -23,15 +22,11 @@ _STAND_IN = (
     rb"|^(?:your|my|the|some|example|changeme|placeholder|dummy|none|null|true|false|undefined|redacted)(?:[^a-z]|$)"
     rb"|^(?:os\.|process\.|env\.|config\.|settings\.|self\.|this\.|getenv|string|secrets\.|vault:)"
 )
-
-
-@cache
-def _stand_in() -> re2._Regexp:
-    return re2.compile(_STAND_IN)
+_RUNS = "[A-Za-z0-9]{16,}"
 
 
 def _is_value(value: str) -> bool:
-    return not _stand_in().search(value.encode())
+    return not compiled(_STAND_IN).search(value.encode())
 
 
 def _is_strong(value: str) -> bool:
@@ -41,19 +36,14 @@ def _is_strong(value: str) -> bool:
     return _has_digit(value) or any(sign in "!@#$%^*~+/" for sign in value)
 
 
-@cache
-def _runs() -> re2._Regexp:
-    return re2.compile("[A-Za-z0-9]{16,}")
-
-
 def _is_cased(value: str) -> bool:
     """A run of 16 letters and digits or more with letters of both cases, as hardly any word or number has."""
-    return any(run != run.lower() and run != run.upper() for run in _runs().findall(value))
+    return any(run != run.lower() and run != run.upper() for run in compiled(_RUNS).findall(value))
 
 
 def _is_mixed(value: str) -> bool:
     """Such a run with a digit in it too, as names in code seldom have."""
-    return any(run != run.lower() and run != run.upper() and _has_digit(run) for run in _runs().findall(value))
+    return any(run != run.lower() and run != run.upper() and _has_digit(run) for run in compiled(_RUNS).findall(value))
 
 
 def _is_jose(value: str) -> bool:

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import re2
 
 from omninode.validation.origin import Derived, Pieces
+from omninode.validation.patterns import automaton, compiled
 from omninode.validation.turned import TURNS
 
 __all__ = ["ENCODED", "decoded", "hidden_tags"]
@@ -36,7 +37,7 @@ def decoded(source: Derived) -> Iterator[tuple[str, Derived]]:
     for index in sorted(_anchors().Match(source.text) or ()):
         code = _CODES[index]
         pieces, done = Pieces(), 0
-        for match in islice(_pattern(code.pattern).finditer(source.text), _MOST_RUNS):
+        for match in islice(compiled(code.pattern).finditer(source.text), _MOST_RUNS):
             text = code.decode(_bounded(match.group()))
             if text is None:
                 continue
@@ -53,7 +54,7 @@ def hidden_tags(source: Derived) -> Derived | None:
     if source.text.isascii():
         return None
     pieces, done = Pieces(), 0
-    for match in islice(_pattern(_TAG_RUN).finditer(source.text), _MOST_RUNS):
+    for match in islice(compiled(_TAG_RUN).finditer(source.text), _MOST_RUNS):
         text = "".join(chr(ord(tag) - 0xE0000) for tag in _bounded(match.group()) if ord(tag) > 0xE0000)
         if done:
             pieces.add("\n", start=done, end=match.start(), is_copy=False)
@@ -111,7 +112,7 @@ def _from_entities(run: str) -> str | None:
 def _likeliest(run: str, escape: str) -> str | None:
     """The run turned the way in which its head or tail has most escapes; None when it has hardly any."""
     sample = run if len(run) <= 2 * _SAMPLE else run[:_SAMPLE] + run[-_SAMPLE:]
-    counts = [len(_pattern(escape).findall(way)) for way in _ways(sample)]
+    counts = [len(compiled(escape).findall(way)) for way in _ways(sample)]
     most = max(counts)
     return None if most < _ESCAPES else next(islice(_ways(run), counts.index(most), None))
 
@@ -180,13 +181,4 @@ ENCODED = tuple(code.anchor for code in _CODES)
 
 @cache
 def _anchors() -> re2.Set:
-    anchors = re2.Set.SearchSet()
-    for anchor in ENCODED:
-        anchors.Add(anchor)
-    anchors.Compile()
-    return anchors
-
-
-@cache
-def _pattern(pattern: str) -> re2._Regexp:
-    return re2.compile(pattern)
+    return automaton(ENCODED)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import re2
 
+from omninode.validation.patterns import compiled
+
 __all__ = [
     "BUCKETS",
     "CONCEPTS_FROM",
@@ -175,12 +177,11 @@ def word_at(word: str) -> int | None:
     return int(found.words[0][0]) - WORDS_FROM if found.tokens.size == 1 else None
 
 
-_ASCII = bytes(_SPACE if code <= _SPACE else _ZERO if chr(code).isdecimal() else code for code in range(128)) + bytes(
-    128
-)
-
-
-_WORDS = {code: " " if _KINDS[code] != _WORD else "0" if chr(code).isdecimal() else chr(code) for code in range(128)}
+_READ_AS = [_SPACE if code <= _SPACE else _ZERO if chr(code).isdecimal() else code for code in range(128)]
+_ASCII = bytes(_READ_AS) + bytes(128)
+_WORDS = {code: chr(read) if _KINDS[read] == _WORD else " " for code, read in enumerate(_READ_AS)}
+# What is cut short, beside white space.
+_RUNS = "|".join(re2.escape(chr(code) * 4) for code in range(_SPACE + 1, 128))
 
 
 def words_of(text: str) -> list[str]:
@@ -188,30 +189,28 @@ def words_of(text: str) -> list[str]:
     return text.translate(_WORDS).split()
 
 
-@cache
-def _runs() -> re2._Regexp:
-    """What is cut short, beside white space."""
-    return re2.compile("|".join(re2.escape(chr(code) * 4) for code in range(_SPACE + 1, 128)))
-
-
 def _reduced(text: str) -> _Codes:
     """What is left of the text, with a space before and behind."""
     if not text.isascii():
         codes = _codes(text)
         return codes[_is_kept(codes)]
-    left = b" %b " % text.encode("ascii").translate(_ASCII)
+    left = _read_as(text)
     # Of all runs most are these, and those of a year.
     for run in (b"  ", b"0000"):
         while run in left:
             left = left.replace(run, run[1:])
     codes = np.frombuffer(left, dtype=np.uint8)
-    return codes if _runs().search(left) is None else codes[_is_kept(codes)]
+    return codes if compiled(_RUNS).search(left) is None else codes[_is_kept(codes)]
+
+
+def _read_as(text: str) -> bytes:
+    return b" %b " % text.encode("ascii").translate(_ASCII)
 
 
 def _codes(text: str) -> _Codes:
     """All of the text so, with nothing left out yet."""
     if text.isascii():
-        return np.frombuffer(b" %b " % text.encode("ascii").translate(_ASCII), dtype=np.uint8)
+        return np.frombuffer(_read_as(text), dtype=np.uint8)
     codes = np.frombuffer(f" {text} ".encode("utf-32-le", "surrogatepass"), dtype=np.uint32).copy()
     codes[codes <= _SPACE] = _SPACE
     # What is below zero wraps around to above.

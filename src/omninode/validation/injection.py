@@ -24,6 +24,7 @@ from omninode.validation.glance import Glance, direct, planted
 from omninode.validation.model import packaged
 from omninode.validation.origin import Derived
 from omninode.validation.pace import Pace
+from omninode.validation.patterns import automaton, compiled
 from omninode.validation.report import excerpt
 from omninode.validation.secrets import redact
 from omninode.validation.views import View, views
@@ -238,24 +239,12 @@ def _combined(hits: list[_Hit]) -> float:
 @cache
 def _table() -> _Table:
     data = tomllib.loads(files(__package__).joinpath("injection_rules.toml").read_text(encoding="utf-8"))
-    options = re2.Options()
-    # One automaton for all rules; the default budget would have it rebuilt over and over on long texts.
-    options.max_mem = 64 << 20
-    quick = re2.Set.SearchSet(options)
-    rules = []
-    for entry in data["rule"]:
-        pattern = _expanded(entry["pattern"], data["lists"])
-        quick.Add(pattern)
-        rules.append(
-            _Rule(
-                name=entry["name"],
-                group=entry["group"],
-                weight=float(entry["weight"]),
-                pattern=re2.compile(pattern),
-            )
-        )
-    quick.Compile()
-    return _Table(quick, tuple(rules))
+    patterns = [_expanded(entry["pattern"], data["lists"]) for entry in data["rule"]]
+    rules = tuple(
+        _Rule(name=entry["name"], group=entry["group"], weight=float(entry["weight"]), pattern=compiled(pattern))
+        for entry, pattern in zip(data["rule"], patterns, strict=True)
+    )
+    return _Table(automaton(patterns), rules)
 
 
 def _expanded(pattern: str, lists: dict[str, str]) -> str:

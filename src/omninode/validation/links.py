@@ -15,11 +15,10 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 from urllib.parse import urlsplit
 
-import re2
+from omninode.validation.patterns import compiled
 
 __all__ = ["REMOVED", "Danger", "Place", "danger_of", "hosts_in", "places"]
 
@@ -48,6 +47,12 @@ _SCHEME = r"^([A-Za-z][A-Za-z0-9+.-]*):"
 _RASTER = r"(?i)^data:image/(?:png|jpe?g|gif|webp)[;,]"
 _RUN = r"[A-Za-z0-9+_=%-]{20,}"
 _ESCAPED = r"\\([!-/:-@\[-`{-~])"
+_ADDRESS = r"(?i)\bhttps?://[^\s<>\"'`]+"
+_FENCE = r"(?m)^ {0,3}(`{3,}|~{3,})([^\n]*)$"
+_TAG = r"<[A-Za-z/!?]"
+_TAG_LINE = r"(?m)^[ \t>]*<[A-Za-z/!?]"
+_VERBATIM = r"(?i)</?(?:style|script|pre|textarea)\b"
+_TICKS = "`+"
 _WEB = frozenset(["http", "https", "ftp", "ws", "wss"])
 _LEAST_PLAIN = 20
 _LOOK_BACK = 4000
@@ -68,8 +73,8 @@ def places(text: str) -> list[Place]:
     starts = [start for start, _ in code]
     images, has_image = _images(text) if "](" in text else set(), "![" in text
     found: list[Place] = []
-    for use, pattern in zip([use for use, _ in _FORMS], _patterns(), strict=True):
-        for match in pattern.finditer(text):
+    for use, pattern in _FORMS:
+        for match in compiled(pattern).finditer(text):
             start, end = _bare(text, *match.span(1))
             index = bisect_right(starts, start) - 1
             if start < end and not (index >= 0 and start < code[index][1]):
@@ -89,12 +94,12 @@ def danger_of(url: str, *, use: Use, hosts: Collection[str]) -> tuple[Danger, st
 
     `hosts` are those that may be sent data; one that begins with a dot stands for all below it.
     """
-    for read in {_plain(html.unescape(url)), _plain(_escaped().sub(r"\1", html.unescape(url)))}:
-        scheme = _scheme().search(read)
+    for read in {_plain(html.unescape(url)), _plain(compiled(_ESCAPED).sub(r"\1", html.unescape(url)))}:
+        scheme = compiled(_SCHEME).search(read)
         name = scheme.group(1).lower() if scheme else ""
         if name in {"javascript", "vbscript"}:
             return "script", name, REMOVED
-        if name == "data" and not (use == "loaded" and _raster().search(read)):
+        if name == "data" and not (use == "loaded" and compiled(_RASTER).search(read)):
             return "data", name, REMOVED
         if name in _WEB or read.startswith(("//", "www.")):
             host = _host(read)
@@ -107,62 +112,7 @@ def danger_of(url: str, *, use: Use, hosts: Collection[str]) -> tuple[Danger, st
 
 def hosts_in(text: str) -> frozenset[str]:
     """The hosts of the addresses that `text` holds, as whoever wrote it knows them already."""
-    return frozenset(_host(_plain(match.group())) for match in _address().finditer(text)) - {""}
-
-
-@cache
-def _patterns() -> tuple[re2._Regexp, ...]:
-    return tuple(re2.compile(pattern) for _, pattern in _FORMS)
-
-
-@cache
-def _scheme() -> re2._Regexp:
-    return re2.compile(_SCHEME)
-
-
-@cache
-def _raster() -> re2._Regexp:
-    return re2.compile(_RASTER)
-
-
-@cache
-def _escaped() -> re2._Regexp:
-    return re2.compile(_ESCAPED)
-
-
-@cache
-def _runs() -> re2._Regexp:
-    return re2.compile(_RUN)
-
-
-@cache
-def _address() -> re2._Regexp:
-    return re2.compile(r"(?i)\bhttps?://[^\s<>\"'`]+")
-
-
-@cache
-def _fence() -> re2._Regexp:
-    return re2.compile(r"(?m)^ {0,3}(`{3,}|~{3,})([^\n]*)$")
-
-
-@cache
-def _tag() -> re2._Regexp:
-    return re2.compile(r"<[A-Za-z/!?]")
-
-
-@cache
-def _tag_line() -> re2._Regexp:
-    return re2.compile(r"(?m)^[ \t>]*<[A-Za-z/!?]")
-
-
-@cache
-def _verbatim() -> re2._Regexp:
-    return re2.compile(r"(?i)</?(?:style|script|pre|textarea)\b")
-
-
-@cache
-def _ticks() -> re2._Regexp:
-    return re2.compile("`+")
+    return frozenset(_host(_plain(match.group())) for match in compiled(_ADDRESS).finditer(text)) - {""}
 
 
 def _code(text: str) -> list[tuple[int, int]]:
@@ -173,8 +123,8 @@ def _code(text: str) -> list[tuple[int, int]]:
     """
     blocks: list[tuple[int, int]] = []
     opened: tuple[str, int] | None = None
-    verbatim = [(tag.start(), not tag.group().startswith("</")) for tag in _verbatim().finditer(text)]
-    for match in _fence().finditer(text):
+    verbatim = [(tag.start(), not tag.group().startswith("</")) for tag in compiled(_VERBATIM).finditer(text)]
+    for match in compiled(_FENCE).finditer(text):
         mark, rest = match.group(1), match.group(2)
         if opened is None:
             if "`" not in rest and not _is_in_html(text, match.start(), verbatim):
@@ -200,7 +150,7 @@ def _is_in_html(text: str, start: int, verbatim: list[tuple[int, bool]]) -> bool
     blank = text.rfind("\n\n", max(0, start - _LOOK_BACK), start)
     if blank < 0 and start > _LOOK_BACK:
         return True
-    if _tag_line().search(text[blank + 1 : start]):
+    if compiled(_TAG_LINE).search(text[blank + 1 : start]):
         return True
     return _is_verbatim(start, verbatim)
 
@@ -213,7 +163,7 @@ def _is_verbatim(at: int, verbatim: list[tuple[int, bool]]) -> bool:
 def _code_spans(text: str) -> Iterator[tuple[int, int]]:
     base = 0
     for paragraph in text.split("\n\n"):
-        ticks = [match.span() for match in _ticks().finditer(paragraph)]
+        ticks = [match.span() for match in compiled(_TICKS).finditer(paragraph)]
         # Where the next run of each length is, so that runs without a partner cost no search.
         later: dict[int, list[tuple[int, int]]] = {}
         for span in reversed(ticks):
@@ -224,7 +174,7 @@ def _code_spans(text: str) -> Iterator[tuple[int, int]]:
             while same and same[-1][0] <= start:
                 same.pop()
             # A tick after the beginning of a tag may stand in one of its attributes.
-            if start >= done and _tag().search(paragraph[done:start]):
+            if start >= done and compiled(_TAG).search(paragraph[done:start]):
                 break
             if start >= done and same:
                 yield base + end, base + same[-1][0]
@@ -275,7 +225,7 @@ def _plain(url: str) -> str:
 
 def _host(url: str) -> str:
     # Browsers take any number of slashes after the scheme.
-    rest = _scheme().sub("", url).lstrip("/")
+    rest = compiled(_SCHEME).sub("", url).lstrip("/")
     try:
         return (urlsplit("//" + rest).hostname or "").rstrip(".").lower()
     except ValueError:
@@ -300,7 +250,7 @@ def _carries(url: str, host: str, use: Use) -> bool:
         return True
     if any(len(label) > 30 for label in host.split(".")):
         return True
-    return use == "loaded" and any(_bits(match.group()) >= 3.3 for match in _runs().finditer(before))
+    return use == "loaded" and any(_bits(match.group()) >= 3.3 for match in compiled(_RUN).finditer(before))
 
 
 def _bits(run: str) -> float:

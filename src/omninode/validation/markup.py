@@ -13,6 +13,7 @@ import nh3
 import re2
 
 from omninode.validation.origin import Derived
+from omninode.validation.patterns import automaton, compiled
 from omninode.validation.report import Action, Finding, Severity, excerpt
 from omninode.validation.secrets import redact
 
@@ -56,7 +57,7 @@ def notes(derived: Derived, *, path: str) -> Iterator[Finding]:
     hits = _anchors().Match(derived.text)
     for index in sorted(hits or ()):
         code, _, what = _NOTED[index]
-        match = _patterns()[index].search(derived.text)
+        match = compiled(_NOTED[index][1]).search(derived.text)
         if match is not None:
             yield Finding(
                 code=code,
@@ -71,13 +72,4 @@ def notes(derived: Derived, *, path: str) -> Iterator[Finding]:
 
 @cache
 def _anchors() -> re2.Set:
-    anchors = re2.Set.SearchSet()
-    for _, pattern, _ in _NOTED:
-        anchors.Add(pattern)
-    anchors.Compile()
-    return anchors
-
-
-@cache
-def _patterns() -> tuple[re2._Regexp, ...]:
-    return tuple(re2.compile(pattern) for _, pattern, _ in _NOTED)
+    return automaton(pattern for _, pattern, _ in _NOTED)

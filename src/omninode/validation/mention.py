@@ -6,15 +6,15 @@ phrase; only the first is a reason to refuse.
 
 from __future__ import annotations
 
-from functools import cache
-
-import re2
+from omninode.validation.patterns import compiled
 
 __all__ = ["is_talked_about"]
 
 # How far before and after a phrase its sentence is looked at.
 _BEFORE = 240
 _AFTER = 120
+
+_SINGLE = r"(?:^|[\s(\[,:=])'[^']*$"
 
 _CUES = (
     r"\b(?:detect\w*|classif\w*|filter(?:s|ing)?|saniti[sz]\w*|regex\w*|pattern|unit tests?|test cases?|tests? (?:for|that)"
@@ -55,12 +55,12 @@ def is_talked_about(text: str, *, start: int, end: int) -> bool:
     return (
         _is_quoted(text, start, end)
         or _is_scoped(text[end : end + _AFTER])
-        or bool(_cues().search(_sentence_before(text, start)))
+        or bool(compiled(_CUES).search(_sentence_before(text, start)))
     )
 
 
 def _is_scoped(after: str) -> bool:
-    match = _scoped().search(after)
+    match = compiled(_SCOPED).search(after)
     return match is not None and match.group(1) not in _HERE
 
 
@@ -82,19 +82,4 @@ def _is_quoted(text: str, start: int, end: int) -> bool:
     if any(line.count(quote) % 2 == 1 and quote in rest for quote in '"`'):
         return True
     # An apostrophe opens a quotation only after a space or a bracket.
-    return bool(_single().search(line)) and "'" in rest
-
-
-@cache
-def _cues() -> re2._Regexp:
-    return re2.compile(_CUES)
-
-
-@cache
-def _scoped() -> re2._Regexp:
-    return re2.compile(_SCOPED)
-
-
-@cache
-def _single() -> re2._Regexp:
-    return re2.compile(r"(?:^|[\s(\[,:=])'[^']*$")
+    return bool(compiled(_SINGLE).search(line)) and "'" in rest

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-import re2
-
 from omninode.core.errors import InvalidArgumentError
+from omninode.validation.patterns import compiled
 from omninode.validation.vault import Vault
 
 __all__ = ["LONGEST", "Mention", "Placeholders", "mentions"]
@@ -114,15 +113,10 @@ def mentions(text: str) -> Iterator[Mention]:
     if len(text) <= _SHORT and _digit().search(text) is None:
         return
     # A lone surrogate becomes one question mark, so places stay the same.
-    for match in _pattern().finditer(text if text.isascii() else text.encode("utf-8", "replace").decode()):
+    for match in compiled(_PATTERN).finditer(text if text.isascii() else text.encode("utf-8", "replace").decode()):
         written = match.group("loose") or match.group("tail") or match.group("bare")
         start, end = match.span()
         yield Mention(start, end, _name(written))
-
-
-@cache
-def _pattern() -> re2._Regexp:
-    return re2.compile(_PATTERN)
 
 
 @cache

@@ -22,6 +22,7 @@ from typing import Any
 import re2
 
 from omninode.validation.checks import CHECKS
+from omninode.validation.patterns import automaton, compiled
 
 __all__ = ["Secret", "is_sensitive_name", "personal_kinds", "placeholder", "redact", "scan"]
 
@@ -33,6 +34,11 @@ _MOST_LOOKS = 8
 # The letter of `\n` in the text of a program or of JSON, and of `%3D`, is no part of a word that a key is glued to.
 _ESCAPE = r"(?:\\(?:[abfnrtv]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})|%[0-9A-Fa-f]{2}|\x1b\[[0-9;]*[A-Za-z])"
 _EDGE = rf"(?:\b|{_ESCAPE})"
+_SENSITIVE = (
+    rb"(?i)(?:^|[^a-z])(?:pass(?:word|wd|phrase)?|pwd|secrets?|token|credentials?|cookies?|authorization)$"
+    rb"|(?:password|passwd|secret|auth_?token|access_?token|refresh_?token|bearer_?token|client_?secret)$"
+    rb"|(?:api|access|secret|private|signing|encryption|master|service)[_\- ]?keys?$|^(?:set-)?cookie$"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -106,16 +112,7 @@ def placeholder(kind: str) -> str:
 
 def is_sensitive_name(name: str) -> bool:
     """Whether a field, header or variable called `name` holds a secret whatever its value looks like."""
-    return bool(_sensitive().search(name.encode("utf-8", "replace")))
-
-
-@cache
-def _sensitive() -> re2._Regexp:
-    return re2.compile(
-        rb"(?i)(?:^|[^a-z])(?:pass(?:word|wd|phrase)?|pwd|secrets?|token|credentials?|cookies?|authorization)$"
-        rb"|(?:password|passwd|secret|auth_?token|access_?token|refresh_?token|bearer_?token|client_?secret)$"
-        rb"|(?:api|access|secret|private|signing|encryption|master|service)[_\- ]?keys?$|^(?:set-)?cookie$"
-    )
+    return bool(compiled(_SENSITIVE).search(name.encode("utf-8", "replace")))
 
 
 @cache
@@ -133,15 +130,8 @@ def _entries(name: str) -> list[dict[str, Any]]:
 
 @cache
 def _table(names: tuple[str, ...]) -> _Table:
-    anchors = re2.Set.SearchSet()
-    rules = []
-    for name in names:
-        for entry in _entries(name):
-            for rule in _read(entry):
-                anchors.Add(entry["anchor"])
-                rules.append(rule)
-    anchors.Compile()
-    return _Table(anchors, tuple(rules))
+    rules = [(rule, entry["anchor"]) for name in names for entry in _entries(name) for rule in _read(entry)]
+    return _Table(automaton(anchor for _, anchor in rules), tuple(rule for rule, _ in rules))
 
 
 # Any: a rule as the file has it.
@@ -154,14 +144,14 @@ def _read(entry: dict[str, Any]) -> Iterator[_Rule]:
 
 # Any: a rule as the file has it.
 def _rule(entry: dict[str, Any], *, edge: str, check: str) -> _Rule:
-    pattern = re2.compile(entry["pattern"].replace("<edge>", edge).replace("<escape>", _ESCAPE))
+    pattern = compiled(entry["pattern"].replace("<edge>", edge).replace("<escape>", _ESCAPE))
     return _Rule(
         kind=entry["kind"],
         pattern=pattern,
         group=pattern.groupindex.get("secret", 0),
         entropy=float(entry.get("entropy", 0.0)),
         check=CHECKS[check],
-        unless_followed=re2.compile(entry["unless_followed"]) if "unless_followed" in entry else None,
+        unless_followed=compiled(entry["unless_followed"]) if "unless_followed" in entry else None,
     )
 
 

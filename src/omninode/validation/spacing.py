@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import numpy.typing as npt
-import re2
 
 from omninode.validation.origin import Derived, Pieces
+from omninode.validation.patterns import compiled
 
 __all__ = ["SPACED", "closed"]
 
@@ -23,8 +21,8 @@ _WORDS = np.array([chr(code).isalnum() or chr(code) == "_" for code in range(128
 def closed(source: Derived) -> Derived | None:
     """`source` with the gaps inside spaced words closed; None when it has no such words."""
     text = source.text
-    is_spaced = _pattern(_NARROW).search(text) is not None
-    if not is_spaced and _pattern(_WIDE).search(text) is None:
+    is_spaced = compiled(_NARROW).search(text) is not None
+    if not is_spaced and compiled(_WIDE).search(text) is None:
         return None
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     # Spaced twice, where one word ends and the next begins is lost.
@@ -73,8 +71,3 @@ _NARROW = r"(?:\b\w[ .\-_*/|]){2,}\w\b|(?:^|\s)(?:\S ){6}"
 _WIDE = r"^(?:\S {2,4}){8}"
 SPACED = (_NARROW, _WIDE)
 """Patterns of which at least one is in every text with spaced words."""
-
-
-@cache
-def _pattern(pattern: str) -> re2._Regexp:
-    return re2.compile(pattern)

@@ -10,11 +10,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-
-import re2
 
 from omninode.validation.origin import Derived, Pieces
+from omninode.validation.patterns import compiled
 from omninode.validation.report import Action, Finding, Severity
 
 __all__ = ["Cleaned", "clean"]
@@ -36,6 +34,8 @@ _PATTERN = (
     r"|(?:[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]{2,})"
     r"|(?:[\x{200C}\x{200D}]+)"
 )
+
+_BEYOND_ASCII = r"[\x00-\x7f]?[^\x00-\x7f]+"
 
 _KINDS: dict[str, tuple[str, Severity, str]] = {
     "tag": ("UNICODE.TAG", Severity.WARNING, "tag characters, which can carry a hidden message"),
@@ -101,19 +101,9 @@ def clean(text: str) -> Cleaned:
             return Cleaned(derived=current, removed=removed)
 
 
-@cache
-def _hidden() -> re2._Regexp:
-    return re2.compile(_PATTERN)
-
-
-@cache
-def _beyond_ascii() -> re2._Regexp:
-    return re2.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
-
-
 def _revealed(source: Derived, removed: dict[str, list[tuple[int, int]]]) -> Derived:
     text, pieces, done = source.text, Pieces(), 0
-    for match in _hidden().finditer(text):
+    for match in compiled(_PATTERN).finditer(text):
         start, end = match.span()
         kind = _kind(text[start:end])
         kept = _kept(kind, text, start, end)
@@ -187,7 +177,7 @@ def _composed(source: Derived) -> Derived:
         return source
     # An ASCII character never composes with what stands before it, so text may be cut there.
     pieces, done = Pieces(), 0
-    for match in _beyond_ascii().finditer(text):
+    for match in compiled(_BEYOND_ASCII).finditer(text):
         start, end = match.span()
         stretch = text[start:end]
         composed = unicodedata.normalize("NFC", stretch)

@@ -19,6 +19,7 @@ import re2
 
 from omninode.validation.codes import ENCODED, decoded, hidden_tags
 from omninode.validation.origin import Derived, Pieces
+from omninode.validation.patterns import automaton, compiled
 from omninode.validation.spacing import SPACED, closed
 from omninode.validation.turned import turned
 from omninode.validation.unicode import clean
@@ -151,7 +152,7 @@ def _latin(plain: Derived) -> Derived:
 
 def _has_leet(text: str) -> bool:
     """Whether a digit or sign stands beside a letter, and so could be one."""
-    return _pattern(_LEET_PATTERN).search(text) is not None
+    return compiled(_LEET_PATTERN).search(text) is not None
 
 
 def leet(text: str) -> str:
@@ -164,7 +165,7 @@ def is_leet(text: str) -> bool:
     if _LEET_MARKS.isdisjoint(text):
         return False
     sample = text[:2_000]
-    words = _pattern(r"[a-z][430157@$!|]+[a-z]|\b[430157@$!|]+[a-z]{2}").findall(sample)
+    words = compiled(r"[a-z][430157@$!|]+[a-z]|\b[430157@$!|]+[a-z]{2}").findall(sample)
     return len(words) >= max(2, sample.count(" ") / 6)
 
 
@@ -249,14 +250,7 @@ _LEET_HINT = 0
 @cache
 def _hints() -> re2.Set:
     """One pass that tells whether there may be anything to take off beside turns, which no pattern finds."""
-    options = re2.Options()
-    # As for the rules: with the default budget the automaton would be rebuilt over and over on long texts.
-    options.max_mem = 64 << 20
-    hints = re2.Set.SearchSet(options)
-    for pattern in (_LEET_PATTERN, *SPACED, *ENCODED):
-        hints.Add(pattern)
-    hints.Compile()
-    return hints
+    return automaton((_LEET_PATTERN, *SPACED, *ENCODED))
 
 
 @cache
@@ -273,8 +267,3 @@ def _looks_like() -> dict[int, str]:
         if letter.isascii():
             table.setdefault(code, letter)
     return table
-
-
-@cache
-def _pattern(pattern: str) -> re2._Regexp:
-    return re2.compile(pattern)

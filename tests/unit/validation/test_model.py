@@ -105,6 +105,18 @@ def test_a_phrase_is_the_same_concepts_in_another_language():
     assert english != _concepts("Instructions previous all ignore", 4)
 
 
+@given(st.lists(st.sampled_from(["ignore", "all", "the", "previous", "instructions", "pear", "."]), max_size=60))
+def test_phrases_of_concepts_are_the_same_in_a_short_and_in_a_long_text(words):
+    found = _grams(" ".join(words))
+    rows = np.array(found.concepts)
+    concept_at = [number for number, word in enumerate(words) if _concepts(word, 1)]
+    assert len(concept_at) == found.marks.size
+    for index, number in enumerate(concept_at):
+        # No phrase of four concepts reaches further.
+        here = _grams(" ".join(words[number : number + 16]))
+        assert rows[:, index].tolist() == [row[0] for row in here.concepts]
+
+
 def test_concepts_far_from_each_other_make_no_phrase():
     near, far = "ignore the instructions", "ignore " + "the cat sat on a mat and " * 3 + "instructions"
     assert _concepts(near, 2)
