@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from omninode.validation.features import grams
-from omninode.validation.model import PRIOR, Facts, Head
+from omninode.validation.model import Head
 
 __all__ = ["log_odds", "log_odds_of"]
 
@@ -18,8 +17,7 @@ def log_odds_of(head: Head, text: str) -> float:
     """What `head` says of one such text."""
     found = grams(text, concepts=head.concepts)
     total = complex(head.pairs.take(found.buckets).sum())
-    margin = total.real / math.sqrt(total.imag + PRIOR) + head.intercept
-    return head.log_odds(Facts(margin, 0.0, margin, 0.0))
+    return head.alone(total.real, total.imag)
 
 
 def log_odds(head: Head, texts: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -40,10 +38,7 @@ def log_odds(head: Head, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         for row, buckets in enumerate(rows):
             sums[at[: buckets.size]] += _inside(head, buckets, after=after, reach=row)
     totals = np.add.reduceat(sums, starts)
-    margins = totals.real / np.sqrt(totals.imag + PRIOR) + head.intercept
-    of_highest, _, of_whole, _, shift = head.scale
-    odds: npt.NDArray[np.float64] = margins * (of_highest + of_whole) + shift
-    return odds
+    return head.alone(totals.real, totals.imag)
 
 
 def _inside(

@@ -7,18 +7,15 @@ that it does not know, numbers and letters on their own are strange; a text with
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import as_file, files
 from itertools import repeat
 
 import numpy as np
-import numpy.typing as npt
 
 from omninode.validation.features import words_of
-from omninode.validation.model import PRIOR, WHOLE, Facts, Head, blocks, packaged, windows
+from omninode.validation.model import WHOLE, Facts, Head, blocks, packaged, packaged_file, windows
 
 __all__ = ["Glance", "direct", "planted"]
 
@@ -56,8 +53,7 @@ class Glance:
         if not said or strange > _MOST_STRANGE * len(said):
             return None
         total = sum(filter(None, said), strange * self.unknown)
-        margin = total.real / math.sqrt(total.imag + PRIOR) + self.head.intercept
-        return self.head.log_odds(Facts(margin, 0.0, margin, 0.0))
+        return self.head.alone(total.real, total.imag)
 
     def passes_over(self, texts: Sequence[str]) -> list[bool]:
         """Whether each of `texts`, none longer than a window, is `passing`; what a call costs is paid once for all."""
@@ -72,8 +68,7 @@ class Glance:
         starts = np.append(0, is_border.nonzero()[0])
         counts = np.diff(starts, append=len(words)) - (np.arange(starts.size) > 0)
         strange, totals = np.add.reduceat(is_strange.astype(np.intp), starts), np.add.reduceat(said, starts)
-        of_highest, _, of_whole, _, shift = self.head.scale
-        odds = self._margins(totals) * (of_highest + of_whole) + shift
+        odds = self.head.alone(totals.real, totals.imag)
         found: list[bool] = ((odds < self.below) & (counts > 0) & (strange <= _MOST_STRANGE * counts)).tolist()
         return found
 
@@ -96,12 +91,9 @@ class Glance:
         starts, ends = (np.searchsorted(places, at) for at in windows(size, self.head.shape))
         if np.any(met[ends] - met[starts] > _MOST_STRANGE * (ends - starts)):
             return None
-        margins = self._margins(running[ends] - running[starts])
-        [whole] = self._margins(running[np.searchsorted(places, [min(WHOLE, size)])])
-        return self.head.log_odds(Facts.of(margins, whole=float(whole)))
-
-    def _margins(self, inside: npt.NDArray[np.complex128]) -> npt.NDArray[np.float64]:
-        return inside.real / np.sqrt(inside.imag + PRIOR) + self.head.intercept
+        inside, whole = running[ends] - running[starts], running[np.searchsorted(places, min(WHOLE, size))].item()
+        margins = self.head.margin(inside.real, inside.imag)
+        return self.head.log_odds(Facts.of(margins, whole=self.head.margin(whole.real, whole.imag)))
 
 
 @cache
@@ -117,10 +109,7 @@ def planted() -> Glance:
 
 
 def _read(name: str, head: Head) -> Glance:
-    with (
-        as_file(files(__package__).joinpath("injection_model.npz")) as path,
-        np.load(path, allow_pickle=False) as stored,
-    ):
+    with packaged_file() as stored:
         words = stored[f"{name}_words"].tobytes().decode().split("\n")
         sums = stored[f"{name}_word_sums"].astype(np.float64)
         unknown, unknown_length, below = stored[f"{name}_glance"].tolist()

@@ -9,20 +9,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from omninode.validation.features import BUCKETS, NOTHING, Concepts, Grams, grams
 
-__all__ = ["PRIOR", "Facts", "Head", "Model", "Shape", "blocks", "load", "packaged", "table", "windows"]
+__all__ = [
+    "PRIOR",
+    "Facts",
+    "Head",
+    "Model",
+    "Shape",
+    "blocks",
+    "load",
+    "packaged",
+    "packaged_file",
+    "table",
+    "windows",
+]
 
 _Floats = npt.NDArray[np.float64]
+_Number = TypeVar("_Number", float, _Floats)
 _Pairs = npt.NDArray[np.complexfloating[Any, Any]]
 # Characters looked at together; bounds the memory and keeps the tables in cache. Blocks overlap by one window.
 _BLOCK = 4_000
@@ -110,12 +124,24 @@ class Head:
             found = grams(part, concepts=self.concepts)
             running = self.running(found)
             starts, ends = windows(found.size, self.shape)
-            margins.append(self._margin(running, starts, ends))
+            inside = running[ends] - running[starts]
+            margins.append(self.margin(inside.real, inside.imag))
             if not read:
-                [whole] = self._margin(running, np.array([0]), np.array([min(WHOLE, found.size)])).tolist()
+                total = running[min(WHOLE, found.size)].item()
+                whole = self.margin(total.real, total.imag)
             read.append((offset, found, starts, ends))
         joined = np.concatenate(margins)
         return Facts.of(joined, whole=whole), _place(int(joined.argmax()), read)
+
+    def margin(self, weight: _Number, length: _Number) -> _Number:
+        """How far a window is on the side of the attacks, by what its n-grams add of weight and of squared length."""
+        margin: _Number = weight / (length + PRIOR) ** 0.5 + self.intercept
+        return margin
+
+    def alone(self, weight: _Number, length: _Number) -> _Number:
+        """The `log_odds` of a text that is one window, read as a whole, by what its n-grams add."""
+        of_highest, _, of_whole, _, shift = self.scale
+        return (of_highest + of_whole) * self.margin(weight, length) + shift
 
     def log_odds(self, facts: Facts) -> float:
         """How likely an attack is by these facts, as log-odds shifted so that 0 is the threshold."""
@@ -165,10 +191,6 @@ class Head:
             for buckets in rows:
                 sums[starts[: buckets.size]] += self.pairs.take(buckets)
         return np.cumsum(sums, dtype=np.complex128)
-
-    def _margin(self, running: _Pairs, starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> _Floats:
-        inside = running[ends] - running[starts]
-        return inside.real / np.sqrt(inside.imag + PRIOR) + self.intercept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,8 +247,12 @@ def blocks(text: str, *, overlap: int) -> Iterator[tuple[int, str]]:
 def load(path: Path) -> Model:
     """The model in the file at `path`."""
     with np.load(path, allow_pickle=False) as stored:
-        heads = {name: _head(stored, name, shape) for name, shape in (("direct", DIRECT), ("planted", PLANTED))}
-        return Model(**heads, version=str(stored["version"]))
+        return _model(stored)
+
+
+def _model(stored: np.lib.npyio.NpzFile) -> Model:
+    heads = {name: _head(stored, name, shape) for name, shape in (("direct", DIRECT), ("planted", PLANTED))}
+    return Model(**heads, version=str(stored["version"]))
 
 
 def _head(stored: np.lib.npyio.NpzFile, name: str, shape: Shape) -> Head:
@@ -245,5 +271,15 @@ def _head(stored: np.lib.npyio.NpzFile, name: str, shape: Shape) -> Head:
 @cache
 def packaged() -> Model:
     """The model that comes with the product, read once."""
-    with as_file(files(__package__).joinpath("injection_model.npz")) as path:
-        return load(path)
+    with packaged_file() as stored:
+        return _model(stored)
+
+
+@contextmanager
+def packaged_file() -> Iterator[np.lib.npyio.NpzFile]:
+    """The arrays of the file that comes with the product, for the body."""
+    with (
+        as_file(files(__package__).joinpath("injection_model.npz")) as path,
+        np.load(path, allow_pickle=False) as stored,
+    ):
+        yield stored
