@@ -29,7 +29,7 @@ from omninode.validation.report import excerpt
 from omninode.validation.secrets import redact
 from omninode.validation.views import View, views
 
-__all__ = ["NEAR", "REPORTED", "Verdict", "assess", "is_ready", "rule_places", "rule_score", "score_of"]
+__all__ = ["NEAR", "REPORTED", "Verdict", "assess", "is_ready", "make_ready", "rule_places", "rule_score", "score_of"]
 
 # Hits further apart than this belong to different thoughts.
 _NEAR_CHARACTERS = 1_200
@@ -115,8 +115,14 @@ def assess(
 
 
 def is_ready() -> bool:
-    """Whether rules and model have been read; the first text of a process waits for that, some tenths of a second."""
-    return bool(_table.cache_info().currsize and direct.cache_info().currsize)
+    """Whether `make_ready` has nothing left to do."""
+    return all(part.cache_info().currsize for part in _PARTS)
+
+
+def make_ready() -> None:
+    """Read rules and model; the first text of a process waits for that otherwise, some tenths of a second."""
+    for part in _PARTS:
+        part()
 
 
 def rule_places(reading: str) -> Iterator[tuple[int, int]]:
@@ -245,6 +251,9 @@ def _table() -> _Table:
         for entry, pattern in zip(data["rule"], patterns, strict=True)
     )
     return _Table(automaton(patterns), rules)
+
+
+_PARTS = (_table, direct, planted)
 
 
 def _expanded(pattern: str, lists: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from omninode.core.clock import Clock, SystemClock
 from omninode.core.deadline import Deadline
 from omninode.validation import sieve
 from omninode.validation.decide import Watch
-from omninode.validation.injection import is_ready
+from omninode.validation.injection import is_ready, make_ready
 from omninode.validation.items import is_heavier, item_parts, listed
 from omninode.validation.limits import excess
 from omninode.validation.pace import Pace
@@ -66,9 +66,10 @@ class InputValidator:
         that the loop has its turn.
         """
         started = self._clock.monotonic()
-        is_heavy = not is_ready() or is_heavier(
-            user_prompt, tasks_data, context_items, than=self._policy.thread_above_bytes
-        )
+        is_first = not is_ready()
+        if is_first:
+            await asyncio.to_thread(make_ready)
+        is_heavy = is_first or is_heavier(user_prompt, tasks_data, context_items, than=self._policy.thread_above_bytes)
         work = self._begun(route, placeholders, is_in_thread=is_heavy)
         if is_heavy:
             await asyncio.to_thread(work.read, user_prompt, tasks_data, context_items)

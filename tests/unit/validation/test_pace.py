@@ -11,6 +11,7 @@ import pytest
 
 from omninode.core.clock import SystemClock
 from omninode.core.deadline import Deadline
+from omninode.validation.injection import make_ready
 from omninode.validation.pace import Pace
 from omninode.validation.policy import ValidationPolicy
 from omninode.validation.validator import InputValidator
@@ -51,7 +52,7 @@ async def test_the_loop_runs_while_a_large_input_is_looked_at(prompt, tasks, ite
 
 
 async def test_a_small_input_is_looked_at_at_once_in_the_same_thread():
-    InputValidator().check("Tell me about roofs")
+    make_ready()
     before = threading.active_count()
     coroutine = InputValidator(ValidationPolicy(thread_above_bytes=100)).validate_and_sanitize("Tell me about roofs")
     with pytest.raises(StopIteration) as stopped:
@@ -60,17 +61,21 @@ async def test_a_small_input_is_looked_at_at_once_in_the_same_thread():
     assert threading.active_count() == before
 
 
-def test_the_first_text_of_a_process_leaves_the_loop_to_others_while_rules_and_model_are_read():
-    told = subprocess.run([sys.executable, "-c", _FIRST], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("flag_score", ["0.05", "0.35"])
+def test_the_first_text_of_a_process_leaves_the_loop_to_others_while_rules_and_model_are_read(flag_score):
+    told = subprocess.run([sys.executable, "-c", _FIRST, flag_score], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["in", "a", "thread,", "then", "at", "once"]
 
 
 _FIRST = """
-import asyncio
+import asyncio, sys
+from omninode.validation.policy import ValidationPolicy
 from omninode.validation.validator import InputValidator
 
+validator = InputValidator(ValidationPolicy(flag_score=float(sys.argv[1])))
+
 async def is_at_once():
-    work = asyncio.ensure_future(InputValidator().validate_and_sanitize("Tell me about roofs"))
+    work = asyncio.ensure_future(validator.validate_and_sanitize("Tell me about roofs"))
     await asyncio.sleep(0)
     is_done = work.done()
     assert (await work).is_valid
