@@ -36,6 +36,13 @@ class Disk:
         self.synced.append(os.fstat(descriptor).st_size)
 
 
+def failing_disk() -> Disk:
+    disk = Disk()
+    disk.error = OSError(5, "Input/output error")
+    disk.may_sync.set()
+    return disk
+
+
 # So long that only those who wait bring a sync about.
 SLOW = SpoolConfig(sync_interval_s=3600)
 
@@ -87,9 +94,7 @@ async def test_cancelled_waiter_concerns_no_other_and_its_row_stays(tmp_path: Pa
 
 @pytest.mark.fault
 async def test_failed_sync_reaches_everyone_who_waits_and_the_rows_stay(tmp_path: Path) -> None:
-    disk = Disk()
-    disk.error = OSError(5, "Input/output error")
-    disk.may_sync.set()
+    disk = failing_disk()
     spool = Spool(tmp_path, config=SLOW, sync=disk)
     results = await asyncio.gather(
         *(spool.put_ledger("t", {"n": number}) for number in range(5)), return_exceptions=True
@@ -108,9 +113,7 @@ async def test_sync_that_fails_before_anybody_waits_acknowledges_nothing(
 ) -> None:
     """The thread may be quicker than who put the row: here it always is."""
     monkeypatch.setattr(GroupSync, "note", lambda self, target, hurry: self._round(target))
-    disk = Disk()
-    disk.error = OSError(5, "Input/output error")
-    disk.may_sync.set()
+    disk = failing_disk()
     spool = Spool(tmp_path, config=SLOW, sync=disk)
     with pytest.raises(SpoolError, match="Input/output error"):
         await spool.put_ledger("t", {"n": 1})
@@ -118,9 +121,7 @@ async def test_sync_that_fails_before_anybody_waits_acknowledges_nothing(
 
 @pytest.mark.fault
 async def test_round_without_anything_to_sync_does_not_end_the_trouble(tmp_path: Path) -> None:
-    disk = Disk()
-    disk.error = OSError(5, "Input/output error")
-    disk.may_sync.set()
+    disk = failing_disk()
     spool = Spool(tmp_path, config=SLOW, sync=disk)
     with pytest.raises(SpoolError):
         await spool.put_ledger("t", {"n": 1})
@@ -131,9 +132,7 @@ async def test_round_without_anything_to_sync_does_not_end_the_trouble(tmp_path:
 
 @pytest.mark.fault
 async def test_row_after_a_failed_sync_goes_to_another_file(tmp_path: Path) -> None:
-    disk = Disk()
-    disk.error = OSError(5, "Input/output error")
-    disk.may_sync.set()
+    disk = failing_disk()
     spool = Spool(tmp_path, config=SLOW, sync=disk)
     with pytest.raises(SpoolError):
         await spool.put_ledger("t", {"n": 1})
