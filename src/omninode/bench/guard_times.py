@@ -24,7 +24,7 @@ from omninode.bench.scenario import Figure, at_most
 from omninode.bench.surroundings import Surroundings
 from omninode.validation.policy import Trust, ValidationPolicy
 from omninode.validation.screen import screen
-from omninode.validation.tasks import TaskModel
+from omninode.validation.tasks import TaskModel, topological_levels
 from omninode.validation.validator import InputValidator
 
 __all__ = ["guard_times"]
@@ -128,12 +128,22 @@ async def _tasks(room: Surroundings) -> list[Figure]:
         for entry in orjson.loads(text):
             TaskModel.model_validate(entry)
 
-    rounds = await interleave(
-        {"guarded": guarded, "read": read}, rounds=room.scaled(7, least=1), budget_s=room.budget_s(60)
-    )
+    models = [TaskModel.model_validate(entry) for entry in tasks]
+
+    async def ordered() -> None:
+        topological_levels(models)
+
+    arms = {"guarded": guarded, "read": read, "ordered": ordered}
+    rounds = await interleave(arms, rounds=room.scaled(7, least=1), budget_s=room.budget_s(60))
     return [
         Figure(name="10,000 tasks", spread=rounds.spread("guarded", scale=1_000), unit="ms", target=at_most(50)),
         Figure(name="10,000 tasks, to reading them only", spread=rounds.ratio("guarded", to="read")),
+        Figure(
+            name="graph of 10,000 tasks alone",
+            spread=rounds.spread("ordered", scale=1_000),
+            unit="ms",
+            target=at_most(50),
+        ),
     ]
 
 

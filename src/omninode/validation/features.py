@@ -180,12 +180,16 @@ def word_at(word: str) -> int | None:
 _READ_AS = [_SPACE if code <= _SPACE else _ZERO if chr(code).isdecimal() else code for code in range(128)]
 _ASCII = bytes(_READ_AS) + bytes(128)
 _WORDS = {code: chr(read) if _KINDS[read] == _WORD else " " for code, read in enumerate(_READ_AS)}
+_WORD_BYTES = "".join(_WORDS.values()).encode("ascii") + bytes(128)
 # What is cut short, beside white space.
 _RUNS = "|".join(re2.escape(chr(code) * 4) for code in range(_SPACE + 1, 128))
 
 
 def words_of(text: str) -> list[str]:
     """The words of the folded text, as `grams` finds them but for runs that it cuts short."""
+    if text.isascii():
+        # The same, in a third of the time.
+        return text.encode("ascii").translate(_WORD_BYTES).decode("ascii").split()
     return text.translate(_WORDS).split()
 
 

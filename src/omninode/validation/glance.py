@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import repeat
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from omninode.validation.model import WHOLE, Facts, Head, blocks, packaged, pack
 __all__ = ["Glance", "direct", "planted"]
 
 _MOST_STRANGE = 0.35
-# Stands for a word that is not known; and between two texts, for private use and so in hardly any.
-_STRANGE, _BORDER = complex("nan"), " \ue000 "
+# Stands for a word that is not known.
+_STRANGE = complex("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,20 +57,21 @@ class Glance:
 
     def passes_over(self, texts: Sequence[str]) -> list[bool]:
         """Whether each of `texts`, none longer than a window, is `passing`; what a call costs is paid once for all."""
-        words = words_of(_BORDER.join(texts))
-        is_border = np.array(list(map(_BORDER.strip().__eq__, words)), dtype=np.bool_)
-        if not words or is_border.sum() != len(texts) - 1:
-            # Nothing to tell apart, or one of them holds the border itself.
-            return [self.passing(text) is not None for text in texts]
-        said = np.array(list(map(self.known.get, words, repeat(_STRANGE))))
-        is_strange = np.isnan(said) & ~is_border
-        said[is_strange], said[is_border] = self.unknown, 0
-        starts = np.append(0, is_border.nonzero()[0])
-        counts = np.diff(starts, append=len(words)) - (np.arange(starts.size) > 0)
-        strange, totals = np.add.reduceat(is_strange.astype(np.intp), starts), np.add.reduceat(said, starts)
-        odds = self.head.alone(totals.real, totals.imag)
-        found: list[bool] = ((odds < self.below) & (counts > 0) & (strange <= _MOST_STRANGE * counts)).tolist()
-        return found
+        words = list(map(words_of, texts))
+        counts = np.fromiter(map(len, words), dtype=np.intp, count=len(words))
+        said = np.array(list(map(self.known.get, chain.from_iterable(words), repeat(_STRANGE))), dtype=np.complex128)
+        is_strange = np.isnan(said)
+        said[is_strange] = self.unknown
+        # A text without words has no part in the sums.
+        has_words = counts > 0
+        starts = (np.cumsum(counts) - counts)[has_words]
+        found = np.zeros(len(words), dtype=np.bool_)
+        if starts.size:
+            strange, totals = np.add.reduceat(is_strange.astype(np.intp), starts), np.add.reduceat(said, starts)
+            is_low = self.head.alone(totals.real, totals.imag) < self.below
+            found[has_words] = is_low & (strange <= _MOST_STRANGE * counts[has_words])
+        passed: list[bool] = found.tolist()
+        return passed
 
     def _of_windows(self, text: str, pause: Callable[[], None]) -> float | None:
         sums, lengths, strange = (

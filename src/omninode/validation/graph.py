@@ -44,9 +44,12 @@ def longest(nodes: Iterable[tuple[str, Collection[str]]], *, pause: Pause = _nev
     for count, (node, names) in enumerate(nodes):
         if count % _AT_ONCE == 0:
             pause()
-        if node in depth or not all(map(depth.__contains__, names)):
+        if node in depth:
             return None
-        depth[node] = 1 + max(map(depth.__getitem__, names), default=0)
+        try:
+            depth[node] = 1 + max(map(depth.__getitem__, names), default=0)
+        except KeyError:
+            return None
     return max(depth.values(), default=0)
 
 

@@ -162,13 +162,15 @@ def nested_size(
             if isinstance(current, dict):
                 keys += len(current)
                 children = cast("dict[object, object]", current).values()
-            else:
+            elif isinstance(current, list | tuple):
                 keys += depth > 1
                 children = cast("Iterable[object]", current)
+            else:
+                continue
             if keys > max_keys:
                 return depth, keys
             # Most hold strings only; telling so by their types costs a fraction of asking each what it is.
             if not _LEAVES.issuperset(map(type, children)):
-                below += [child for child in children if isinstance(child, dict | list | tuple)]
+                below += [child for child in children if type(child) not in _LEAVES]
         level = below
     return depth, keys

@@ -49,17 +49,16 @@ def quiet(texts: Sequence[str], *, policy: ValidationPolicy, placeholders: Place
 
 def _batches(texts: Sequence[str]) -> Iterator[list[int]]:
     """Which texts are taken together: those of ASCII apart from the others, for which more is to be done."""
+    ascii_only = list(map(str.isascii, texts))
     for are_ascii in (True, False):
         batch: list[int] = []
         size = 0
-        for index, text in enumerate(texts):
-            if text.isascii() is not are_ascii:
-                continue
-            if batch and size + len(text) > _TOGETHER:
+        for index in np.flatnonzero(np.array(ascii_only) == are_ascii).tolist():
+            if batch and size + len(texts[index]) > _TOGETHER:
                 yield batch
                 batch, size = [], 0
             batch.append(index)
-            size += len(text)
+            size += len(texts[index])
         if batch:
             yield batch
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Any, cast
 
 import orjson
@@ -247,7 +247,24 @@ def _invalid(path: str, message: str, remedy: str) -> Finding:
 def _graph_findings(
     tasks: Sequence[TaskModel], *, known_agents: Iterable[str] | None, limits: Limits, pause: Callable[[], None]
 ) -> Iterator[Finding]:
+    length = graph.longest(((task.id, task.depends_on) for task in tasks), pause=pause)
+    # Written in order, every name is one that came before; only otherwise there is more to look for.
     first: dict[str, int] = {}
+    if length is None:
+        yield from _duplicate_findings(tasks, first, pause)
+    if known_agents is not None:
+        yield from _agent_findings(tasks, sorted(known_agents))
+    if length is None:
+        yield from _dependency_findings(tasks, first, pause)
+    yield from _fan_out_findings(tasks, limits, pause)
+    if length is None or length > limits.max_chain:
+        yield from _order_findings(tasks, limits, pause)
+
+
+def _duplicate_findings(
+    tasks: Sequence[TaskModel], first: dict[str, int], pause: Callable[[], None]
+) -> Iterator[Finding]:
+    """The ids met before; `first` gets the place at which each was."""
     for index, task in enumerate(tasks):
         if index % _AT_ONCE == 0:
             pause()
@@ -259,11 +276,6 @@ def _graph_findings(
                 remedy="give each task an id of its own",
             )
         first.setdefault(task.id, index)
-    if known_agents is not None:
-        yield from _agent_findings(tasks, sorted(known_agents))
-    yield from _dependency_findings(tasks, first, pause)
-    yield from _fan_out_findings(tasks, limits, pause)
-    yield from _order_findings(tasks, limits, pause)
 
 
 def _agent_findings(tasks: Sequence[TaskModel], agents: list[str]) -> Iterator[Finding]:
@@ -306,10 +318,12 @@ def _dependency_findings(
 def _fan_out_findings(tasks: Sequence[TaskModel], limits: Limits, pause: Callable[[], None]) -> Iterator[Finding]:
     waiting: Counter[str] = Counter()
     for start in range(0, len(tasks), _AT_ONCE):
-        waiting.update(name for task in tasks[start : start + _AT_ONCE] for name in set(task.depends_on))
+        waiting.update(chain.from_iterable(task.depends_on for task in tasks[start : start + _AT_ONCE]))
         pause()
     if max(waiting.values(), default=0) <= limits.max_fan_out:
         return
+    # A task may have named another twice.
+    waiting = Counter(name for task in tasks for name in set(task.depends_on))
     for index, task in enumerate(tasks):
         if waiting[task.id] > limits.max_fan_out:
             yield _refused(
@@ -321,9 +335,6 @@ def _fan_out_findings(tasks: Sequence[TaskModel], limits: Limits, pause: Callabl
 
 
 def _order_findings(tasks: Sequence[TaskModel], limits: Limits, pause: Callable[[], None]) -> Iterator[Finding]:
-    length = graph.longest([(task.id, task.depends_on) for task in tasks], pause=pause)
-    if length is not None and length <= limits.max_chain:
-        return
     edges = {task.id: [name for name in task.depends_on if name != task.id] for task in tasks}
     levels, cycle = graph.arrange(edges, pause=pause)
     if cycle is not None:

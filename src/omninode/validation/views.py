@@ -162,7 +162,7 @@ def leet(text: str) -> str:
 
 def is_leet(text: str) -> bool:
     """Whether digits and signs stand for letters: in two words or more, and in one of six."""
-    if _LEET_MARKS.isdisjoint(text):
+    if not any(map(text.__contains__, _LEET_MARKS)):
         return False
     sample = text[:2_000]
     words = compiled(r"[a-z][430157@$!|]+[a-z]|\b[430157@$!|]+[a-z]{2}").findall(sample)
@@ -239,8 +239,8 @@ def _replaced(codes: npt.NDArray[np.uint32], table: Mapping[int, str]) -> str:
     return readings[codes].tobytes().decode("utf-32-le", "surrogatepass")
 
 
-_LEET_MARKS = frozenset("431057@$!|")
-_LEET = str.maketrans("431057@$!|", "aeiostasil")
+_LEET_MARKS = "431057@$!|"
+_LEET = str.maketrans(_LEET_MARKS, "aeiostasil")
 
 
 _LEET_PATTERN = r"(?i:[a-z][430157@$!|]|[430157@$!|][a-z])"
