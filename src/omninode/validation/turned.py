@@ -60,10 +60,11 @@ class Turned:
     is_whole: bool
 
 
-def turned(source: Derived, *, pause: Callable[[], None] = lambda: None) -> list[Turned]:
+def turned(source: Derived, *, is_tight: bool = False, pause: Callable[[], None] = lambda: None) -> list[Turned]:
     """The stretches of `source` that read as language when turned, all those of one turn together; strongest first.
 
-    `pause` is called between steps.
+    Each with some words on either side, which may look like either; `is_tight`: with those alone in which it begins and
+    ends. `pause` is called between steps.
     """
     found = symbols(f" {source.text} ")
     # Each symbol with the one behind it, as one number.
@@ -76,7 +77,7 @@ def turned(source: Derived, *, pause: Callable[[], None] = lambda: None) -> list
         total = _evidence()[row].take(pairs).cumsum(dtype=np.int32)
         above = total - np.minimum.accumulate(total)
         is_whole = bool(total[-1] > 0)
-        stretches = [(0, len(source.text))] if is_whole else _stretches(above, source.text)
+        stretches = [(0, len(source.text))] if is_whole else _stretches(above, source.text, is_tight=is_tight)
         rises.append((int(above.max()), _NAMES[row], stretches, is_whole))
     made: list[Turned] = []
     taken: list[tuple[int, int]] = []
@@ -115,16 +116,17 @@ def _overlaps(stretch: tuple[int, int], others: list[tuple[int, int]]) -> bool:
     return any(stretch[0] < end and start < stretch[1] for start, end in others)
 
 
-def _stretches(above: npt.NDArray[np.int32], text: str) -> list[tuple[int, int]]:
+def _stretches(above: npt.NDArray[np.int32], text: str, *, is_tight: bool) -> list[tuple[int, int]]:
     """Where the sum rose from zero to enough, with what stands beside it; none overlapping another."""
     rises = np.flatnonzero(above == 0)
     enough = np.flatnonzero(above >= _ENOUGH)
     chosen = np.unique(np.searchsorted(rises, enough, side="right") - 1)[:_MOST]
     ends = np.append(rises, above.size)
+    around = _in_words if is_tight else _beside
     found: list[tuple[int, int]] = []
     for index in chosen.tolist():
         start, last = int(ends[index]), int(ends[index + 1])
-        start, end = _beside(text, start, start + int(above[start:last].argmax()) + 1)
+        start, end = around(text, start, start + int(above[start:last].argmax()) + 1)
         if found and start <= found[-1][1]:
             start = found.pop()[0]
         found.append((start, end))
@@ -139,6 +141,16 @@ def _beside(text: str, start: int, end: int) -> tuple[int, int]:
     if last < len(text):
         last = max(text.rfind(" ", end, last), end) if " " in text[end:last] else last
     return first, last
+
+
+def _in_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """The stretch with the whole of the words in which it begins and ends, where these are no longer than others."""
+    before, behind = text.rfind(" ", max(0, start - _BESIDE), start + 1), text.find(" ", end - 1, end + _BESIDE)
+    if before >= 0 or start <= _BESIDE:
+        start = before + 1
+    if behind >= 0 or end + _BESIDE >= len(text):
+        end = behind if behind >= 0 else len(text)
+    return start, end
 
 
 def _joined(source: Derived, stretches: list[tuple[int, int]], turn: Callable[[str], str]) -> Derived:

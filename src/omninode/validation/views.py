@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,9 @@ def _readings(
     has_words = may_be_leet and is_leet(latin.text)
     is_plain = is_language and not has_words
     yield View(name=name or "text", derived=plain, reads_like_language=is_plain and latin is plain)
+    words = _between_codes(latin) if is_read and not is_disguised and not is_language else None
+    if words is not None:
+        yield View(name=_named(name, "between codes"), derived=words)
     if latin is not plain:
         yield View(name=_named(name, "look-alikes"), derived=latin, reads_like_language=is_plain)
     if may_be_leet:
@@ -113,6 +117,10 @@ def _readings(
         if budget.allows(each.derived):
             is_telling = each.is_whole or len(each.derived.text) >= _TELLING
             yield View(name=_named(name, each.name), derived=each.derived, reads_like_language=is_telling)
+            # What is written forwards in a text that is otherwise turned stands out when all of it is turned.
+            for back in turned(each.derived, is_tight=True, pause=budget.pause) if each.is_whole else ():
+                if budget.allows(back.derived):
+                    yield View(name=name or "text", derived=back.derived)
 
 
 def _named(*names: str) -> str:
@@ -170,7 +178,10 @@ def is_leet(text: str) -> bool:
 
 
 # What remains of hexadecimal digits, percent encoding, entities or Morse without these is nothing.
-_CODE_MARKS = b"0123456789abcdef \n\t%&#x;:,.-_=/+\\|'\""
+_CODE_SIGNS = "0123456789abcdef \n\t%&#x;:,.-_=/+\\|'\""
+_CODE_BYTES = _CODE_SIGNS.encode("ascii")
+# Longer ones are codes; with fewer of them nothing is said.
+_LONGEST_WORD, _FEWEST_WORDS = 40, 3
 
 
 def _is_language(text: str) -> bool:
@@ -178,8 +189,32 @@ def _is_language(text: str) -> bool:
     sample = text[:2_000]
     if not sample.isascii():
         return True
-    coded = sum(len(word) for word in sample.split() if len(word) > 40)
-    return 2 * coded < len(sample) and 8 * len(sample.encode().translate(None, _CODE_MARKS)) > len(sample)
+    coded = sum(len(word) for word in sample.split() if len(word) > _LONGEST_WORD)
+    return 2 * coded < len(sample) and 8 * len(sample.encode().translate(None, _CODE_BYTES)) > len(sample)
+
+
+def _between_codes(source: Derived) -> Derived | None:
+    """What stands in words between the codes, numbers and signs of a text; None when that is next to nothing."""
+    pieces, count = Pieces(), 0
+    for is_said, group in groupby(_words(source.text), key=lambda word: word[2]):
+        if not is_said:
+            continue
+        words = list(group)
+        start, end = words[0][0], words[-1][1]
+        if count:
+            pieces.add("\n", start=start, end=start, is_copy=False)
+        pieces.add(source.text[start:end], start=start, end=end)
+        count += len(words)
+    return pieces.derived(source) if count >= _FEWEST_WORDS else None
+
+
+def _words(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Where each word stands, and whether it says anything to a reader."""
+    end = 0
+    for word in text.split():
+        start = text.find(word, end)
+        end = start + len(word)
+        yield start, end, len(word) <= _LONGEST_WORD and bool(word.strip(_CODE_SIGNS))
 
 
 def _fold(character: str) -> str:
