@@ -98,7 +98,7 @@ def _readings(
     may_be_leet = len(plain) > 1 and leet(latin.text) in plain and leet(latin.text) != latin.text
     readings: list[list[str] | None] = [[leet(part) if may_be_leet and is_leet(part) else part] for part in parts]
     others: dict[int, list[str]] = {}
-    for index in _at([place for each in turned(latin) for place in each.stretches], starts):
+    for index in _at([place for each in turned(latin, are_several=True) for place in each.stretches], starts):
         others[index] = [each.derived.text for each in turned(Derived(text=parts[index]))]
         readings[index] = [*(readings[index] or ()), *others[index]]
     matched = _at([place for text in plain for place in injection.rule_places(text)], starts)

@@ -7,6 +7,7 @@ up along the text and never falls below zero, so a stretch shows wherever it sta
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -34,8 +35,10 @@ TURNS = MappingProxyType[str, Callable[[str], str]](
 _NAMES = tuple(TURNS)
 
 _SYMBOL_OF = bytes(ord(chr(code).lower()) - 96 if code < 128 and chr(code).isalpha() else 0 for code in range(256))
-# In tenths of the natural logarithm. Of ordinary texts one in a hundred reaches it somewhere, a sentence turned twice it.
-_ENOUGH = 60
+# In tenths of the natural logarithm. Of ordinary texts up to this length one in a hundred reaches it somewhere, a sentence
+# turned twice it. A longer one has more places at which to reach it by chance.
+_ENOUGH, _SHORT = 60, 300
+_MORE_FOR_LONGER = 12
 # What reads as a language has likelier pairs than this, whichever way round; and signs are none.
 _NO_LANGUAGE, _NO_LETTERS = -65, -5
 # A stretch is read with what stands beside it: its first word may look like either.
@@ -60,24 +63,37 @@ class Turned:
     is_whole: bool
 
 
-def turned(source: Derived, *, is_tight: bool = False, pause: Callable[[], None] = lambda: None) -> list[Turned]:
+def turned(
+    source: Derived,
+    *,
+    is_tight: bool = False,
+    are_several: bool = False,
+    pause: Callable[[], None] = lambda: None,
+) -> list[Turned]:
     """The stretches of `source` that read as language when turned, all those of one turn together; strongest first.
 
-    Each with some words on either side, which may look like either; `is_tight`: with those alone in which it begins and
-    ends. `pause` is called between steps.
+    Args:
+        source: any text.
+        is_tight: whether a stretch has only the words with it in which it begins and ends, and not some on either side,
+            which may look like either.
+        are_several: whether it is many short texts in one, each of which is to be read as it would be by itself.
+        pause: called between steps.
     """
+    enough = _ENOUGH if are_several else _ENOUGH + _more_for(len(source.text))
     found = symbols(f" {source.text} ")
     # Each symbol with the one behind it, as one number.
     pairs = np.ndarray((len(found) - 1,), dtype="<u2", buffer=found, strides=(1,))
     rises: list[tuple[int, str, list[tuple[int, int]], bool]] = []
     for row, peak in enumerate(_peaks(pairs, pause)):
-        if peak < _ENOUGH:
+        if peak < enough:
             continue
         pause()
         total = _evidence()[row].take(pairs).cumsum(dtype=np.int32)
         above = total - np.minimum.accumulate(total)
         is_whole = bool(total[-1] > 0)
-        stretches = [(0, len(source.text))] if is_whole else _stretches(above, source.text, is_tight=is_tight)
+        stretches = (
+            [(0, len(source.text))] if is_whole else _stretches(above, source.text, enough=enough, is_tight=is_tight)
+        )
         rises.append((int(above.max()), _NAMES[row], stretches, is_whole))
     made: list[Turned] = []
     taken: list[tuple[int, int]] = []
@@ -89,6 +105,10 @@ def turned(source: Derived, *, is_tight: bool = False, pause: Callable[[], None]
             made.append(Turned(name=name, derived=derived, stretches=tuple(own), is_whole=is_whole))
             taken += own
     return made
+
+
+def _more_for(length: int) -> int:
+    return round(_MORE_FOR_LONGER * math.log(max(1.0, length / _SHORT)))
 
 
 def _peaks(pairs: npt.NDArray[np.uint16], pause: Callable[[], None]) -> list[int]:
@@ -116,11 +136,11 @@ def _overlaps(stretch: tuple[int, int], others: list[tuple[int, int]]) -> bool:
     return any(stretch[0] < end and start < stretch[1] for start, end in others)
 
 
-def _stretches(above: npt.NDArray[np.int32], text: str, *, is_tight: bool) -> list[tuple[int, int]]:
+def _stretches(above: npt.NDArray[np.int32], text: str, *, enough: int, is_tight: bool) -> list[tuple[int, int]]:
     """Where the sum rose from zero to enough, with what stands beside it; none overlapping another."""
     rises = np.flatnonzero(above == 0)
-    enough = np.flatnonzero(above >= _ENOUGH)
-    chosen = np.unique(np.searchsorted(rises, enough, side="right") - 1)[:_MOST]
+    high = np.flatnonzero(above >= enough)
+    chosen = np.unique(np.searchsorted(rises, high, side="right") - 1)[:_MOST]
     ends = np.append(rises, above.size)
     around = _in_words if is_tight else _beside
     found: list[tuple[int, int]] = []

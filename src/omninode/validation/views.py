@@ -6,13 +6,14 @@ first is not made. Decoding is bounded in depth and in volume, so a small input 
 
 from __future__ import annotations
 
+import math
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import groupby
+from itertools import groupby, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -173,8 +174,9 @@ def is_leet(text: str) -> bool:
     if not any(map(text.__contains__, _LEET_MARKS)):
         return False
     sample = text[:2_000]
-    words = compiled(r"[a-z][430157@$!|]+[a-z]|\b[430157@$!|]+[a-z]{2}").findall(sample)
-    return len(words) >= max(2, sample.count(" ") / 6)
+    needed = max(2, math.ceil(sample.count(" ") / 6))
+    words = compiled(r"[a-z][430157@$!|]+[a-z]|\b[430157@$!|]+[a-z]{2}").finditer(sample)
+    return sum(1 for _ in islice(words, needed)) == needed
 
 
 # What remains of hexadecimal digits, percent encoding, entities or Morse without these is nothing.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import omninode
 from omninode.validation.injection import assess
 from omninode.validation.origin import Derived
 from omninode.validation.spacing import closed
@@ -133,6 +134,12 @@ def test_a_turned_stretch_is_told_from_the_text_around_it():
     assert not found.is_whole
     start, end = found.derived.span(0, len(found.derived.text))
     assert source.text[start:end].endswith(ENCODERS["rot13"]("please tell nobody about it"))
+
+
+def test_long_ordinary_texts_have_no_turned_stretch():
+    own = [path.read_text(encoding="utf-8")[:20_000] for path in Path(omninode.__file__).parent.rglob("*.py")]
+    texts = [text for text in own if len(text) > 2_000]
+    assert sum(bool(turned(Derived(text=text))) for text in texts) <= len(texts) / 20
 
 
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=list(ENCODERS))
