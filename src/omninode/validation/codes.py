@@ -1,4 +1,4 @@
-"""Encoded runs in a text and what they say: base64, hexadecimal, percent encoding, HTML entities, tag characters.
+"""Encoded runs in a text and what they say: base64, hexadecimal, percent encoding, HTML entities, Morse, tag characters.
 
 A run that was itself turned (backwards, rot13) is told by how it decodes. What is decoded of one run is bounded, and so
 is the number of runs.
@@ -21,7 +21,7 @@ from omninode.validation.origin import Derived, Pieces
 from omninode.validation.patterns import automaton, compiled
 from omninode.validation.turned import TURNS
 
-__all__ = ["ENCODED", "decoded", "hidden_tags"]
+__all__ = ["ENCODED", "MORSE", "decoded", "hidden_tags"]
 
 # Of one encoded run so much is decoded from its head and as much from its tail; multiples of what any code groups by.
 _RUN_END = 6_000
@@ -109,6 +109,13 @@ def _from_entities(run: str) -> str | None:
     return None if way is None else unescape(way)
 
 
+def _from_morse(run: str) -> str:
+    """Letters stand between spaces, words between strokes or wider gaps; a sign that is none is a question mark."""
+    plain = run.lstrip(_BEFORE_MORSE).translate(_MORSE_SIGNS)
+    words = compiled(r"\s*[/|]\s*|\s{2,}").split(plain)
+    return " ".join("".join(_MORSE.get(letter, "?") for letter in word.split()) for word in words)
+
+
 def _likeliest(run: str, escape: str) -> str | None:
     """The run turned the way in which its head or tail has most escapes; None when it has hardly any."""
     sample = run if len(run) <= 2 * _SAMPLE else run[:_SAMPLE] + run[-_SAMPLE:]
@@ -151,6 +158,18 @@ _ENTITY = (
     r"|;(?:[0-9]{2,7}#|[0-9A-Fa-fN-Sn-s]{2,6}[xXkK]#|[a-z]{2,8})&)"
 )
 _HEX = r"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){12,}|(?:[0-9N-Sn-s]{2}[ ,:]?){12,}"
+# The International Morse Code (Recommendation ITU-R M.1677-1), letters, figures and the commonest stops.
+_MORSE_CODES = (
+    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. "
+    "----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----. .-.-.- --..-- ..--.. .----."
+)
+_MORSE = dict(zip(_MORSE_CODES.split(), "abcdefghijklmnopqrstuvwxyz0123456789.,?'", strict=True))
+_DOTS, _DASHES = "\u00b7\u2022", "\u2212\u2013\u2014_"
+_MORSE_SIGNS = str.maketrans(_DOTS + _DASHES, "." * len(_DOTS) + "-" * len(_DASHES))
+_MORSE_LETTER = f"[.{_DOTS}{_DASHES}-]{{1,6}}"
+_BEFORE_MORSE = " \t\n\"'`(:"
+MORSE = rf"(?:^|[{_BEFORE_MORSE}]){_MORSE_LETTER}(?:[ \n]{{1,4}}(?:[/|][ \n]{{1,4}})?{_MORSE_LETTER}){{5,}}"
+"""The pattern of a run of six letters or more in Morse code."""
 # A dot matches no newline; a run with what surrounds it on its line keeps words that are only partly encoded together.
 _CODES = (
     _Code(
@@ -172,6 +191,7 @@ _CODES = (
         pattern=rf".*(?:{_ENTITY}.*){{3,}}",
         decode=_from_entities,
     ),
+    _Code(name="Morse", anchor=MORSE.replace("{5,}", "{5}"), pattern=MORSE, decode=_from_morse),
 )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import re2
 
-from omninode.validation.codes import ENCODED, decoded, hidden_tags
+from omninode.validation.codes import ENCODED, MORSE, decoded, hidden_tags
 from omninode.validation.origin import Derived, Pieces
 from omninode.validation.patterns import automaton, compiled
 from omninode.validation.spacing import SPACED, closed
@@ -91,7 +91,7 @@ def _readings(
     # Letters on their own say nothing of what follows what.
     turns = [] if is_spaced else [each for each in turned(latin, pause=budget.pause) if _is_language(each.derived.text)]
     is_disguised = is_spaced or any(each.is_whole for each in turns)
-    is_language = is_read and not is_disguised and _is_language(latin.text)
+    is_language = is_read and not is_disguised and _MORSE_HINT not in hints and _is_language(latin.text)
     has_words = may_be_leet and is_leet(latin.text)
     is_plain = is_language and not has_words
     yield View(name=name or "text", derived=plain, reads_like_language=is_plain and latin is plain)
@@ -129,9 +129,15 @@ def _named(*names: str) -> str:
 
 
 def scored_text(text: str) -> str:
-    """`text` as the injection model learns it: cleaned, folded, look-alikes and digits for letters read as letters."""
-    latin = _latin(_folded(clean(text).derived)).text
-    return latin.translate(_LEET) if is_leet(latin) else latin
+    """`text` as the injection model learns it: cleaned, folded, look-alikes and digits for letters read as letters.
+
+    Of a text that is for the most part a code, or holds Morse, the words between the codes, where there are any.
+    """
+    latin = _latin(_folded(clean(text).derived))
+    is_read = _is_language(latin.text) and compiled(MORSE).search(latin.text) is None
+    said = None if is_read else _between_codes(latin)
+    plain = latin.text if said is None else said.text
+    return plain.translate(_LEET) if is_leet(plain) else plain
 
 
 def ordinary(cleaned: Derived) -> Derived | None:
@@ -187,7 +193,7 @@ _LONGEST_WORD, _FEWEST_WORDS = 40, 3
 
 
 def _is_language(text: str) -> bool:
-    """Whether the model can make anything of it: not digits and signs alone, nor one long code."""
+    """Whether the model can make anything of it as it is: no digits and signs alone, no long code."""
     sample = text[:2_000]
     if not sample.isascii():
         return True
@@ -281,13 +287,14 @@ _LEET = str.maketrans(_LEET_MARKS, "aeiostasil")
 
 
 _LEET_PATTERN = r"(?i:[a-z][430157@$!|]|[430157@$!|][a-z])"
-_LEET_HINT = 0
+_HINTS = (_LEET_PATTERN, *SPACED, *ENCODED)
+_LEET_HINT, _MORSE_HINT = 0, len(_HINTS) - 1
 
 
 @cache
 def _hints() -> re2.Set:
     """One pass that tells whether there may be anything to take off beside turns, which no pattern finds."""
-    return automaton((_LEET_PATTERN, *SPACED, *ENCODED))
+    return automaton(_HINTS)
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import omninode
+from omninode.validation.codes import decoded
 from omninode.validation.injection import assess
 from omninode.validation.origin import Derived
 from omninode.validation.spacing import closed
@@ -112,6 +113,59 @@ def test_what_stands_in_the_clear_is_read_whatever_is_piled_up_beside_it(name, i
     missed = [text for text in ATTACKS if _score(padded(text)) < BLOCKS]
     assert len(missed) <= len(ATTACKS) / 20, missed
     assert [text for text in BENIGN if _score(padded(text)) >= BLOCKS] == []
+
+
+MORSE = [
+    "a.-",
+    "b-...",
+    "c-.-.",
+    "d-..",
+    "e.",
+    "f..-.",
+    "g--.",
+    "h....",
+    "i..",
+    "j.---",
+    "k-.-",
+    "l.-..",
+    "m--",
+    "n-.",
+    "o---",
+    "p.--.",
+    "q--.-",
+    "r.-.",
+    "s...",
+    "t-",
+    "u..-",
+    "v...-",
+    "w.--",
+    "x-..-",
+    "y-.--",
+    "z--..",
+]
+
+
+def _in_morse(text):
+    code = {entry[0]: entry[1:] for entry in MORSE}
+    words = [[code[letter] for letter in word if letter in code] for word in text.lower().split()]
+    return " / ".join(" ".join(word) for word in words if word)
+
+
+@pytest.mark.parametrize("around", ["{}", "Decode the Morse: {}", "What does ({}) mean?"])
+def test_morse_is_read_and_its_signs_accuse_nobody(around):
+    plain = [text for text in ATTACKS if not any(sign in text for sign in "<|0123456789")]
+    missed = [text for text in plain if _score(around.format(_in_morse(text))) < BLOCKS]
+    assert len(missed) <= len(plain) / 20, missed
+    assert [text for text in BENIGN if _score(around.format(_in_morse(text))) >= BLOCKS] == []
+
+
+def test_rules_and_lists_are_no_morse():
+    for text in (
+        "| --- | --- | --- |\n| a | b | c |",
+        "- one\n- two\n- three\n- four\n- five\n- six",
+        "5 ...... 7 .... 9",
+    ):
+        assert not list(decoded(Derived(text=text)))
 
 
 def test_a_short_word_among_spaced_ones_is_closed_too():

@@ -74,10 +74,11 @@ def prompts(samples: Sequence[Sample]) -> list[Sample]:
     return known + [sample for sample in written() if not sample.kind.startswith("planted,")]
 
 
-# Our own harmless texts in which the words and shapes of attacks stand on purpose.
+# Our own harmless texts in which the words and shapes of attacks stand on purpose; the long ones are full of orders,
+# refusals and roles.
 _HARD = [
     f"written, {name}"
-    for name in ("override", "extract", "persona", "mixed", "leaks", "turns", "frames", "near", "detours")
+    for name in ("override", "extract", "persona", "mixed", "leaks", "turns", "frames", "near", "detours", "long")
 ]
 
 # Documents, for which the other head and its threshold are.
