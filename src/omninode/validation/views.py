@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -23,7 +23,7 @@ from omninode.validation.codes import ENCODED, MORSE, decoded, hidden_tags
 from omninode.validation.origin import Derived, Pieces
 from omninode.validation.patterns import automaton, compiled
 from omninode.validation.spacing import SPACED, closed
-from omninode.validation.turned import turned
+from omninode.validation.turned import Turned, turned
 from omninode.validation.unicode import clean
 
 __all__ = ["View", "is_leet", "leet", "ordinary", "scored_text", "views"]
@@ -91,18 +91,14 @@ def _readings(
     # Letters on their own say nothing of what follows what.
     turns = [] if is_spaced else [each for each in turned(latin, pause=budget.pause) if _is_language(each.derived.text)]
     is_disguised = is_spaced or any(each.is_whole for each in turns)
-    is_language = is_read and not is_disguised and _MORSE_HINT not in hints and _is_language(latin.text)
-    has_words = may_be_leet and is_leet(latin.text)
-    is_plain = is_language and not has_words
-    yield View(name=name or "text", derived=plain, reads_like_language=is_plain and latin is plain)
-    words = _between_codes(latin) if is_read and not is_disguised and not is_language else None
-    if words is not None:
-        yield View(name=_named(name, "between codes"), derived=words)
-    if latin is not plain:
-        yield View(name=_named(name, "look-alikes"), derived=latin, reads_like_language=is_plain)
-    if may_be_leet:
-        letters = Derived(text=latin.text.translate(_LEET), source=plain)
-        yield View(name=_named(name, "leet"), derived=letters, reads_like_language=is_language and has_words)
+    yield from _as_written(
+        plain,
+        latin,
+        name=name,
+        is_read=is_read and not is_disguised,
+        is_whole=_MORSE_HINT not in hints,
+        may_be_leet=may_be_leet,
+    )
     inner = [("spaced", close), ("tag characters", hidden_tags(hidden)), *decoded(cased)] if is_coded else []
     for code, derived in inner:
         if derived is not None and budget.allows(derived):
@@ -114,14 +110,40 @@ def _readings(
                 budget=budget,
                 is_read=derived is not close or is_spaced,
             )
+    yield from _as_turned(turns, name=name, budget=budget)
+
+
+def _as_written(
+    plain: Derived, latin: Derived, *, name: str, is_read: bool, is_whole: bool, may_be_leet: bool
+) -> Iterator[View]:
+    """The plain reading, with look-alikes as letters, with digits as letters, and without the codes in it.
+
+    The model reads one of them, where it `is_read`: the words between the codes unless it `is_whole` and language.
+    """
+    is_language = is_read and is_whole and _is_language(latin.text)
+    has_leet = may_be_leet and is_leet(latin.text)
+    is_plain = is_language and not has_leet
+    yield View(name=name or "text", derived=plain, reads_like_language=is_plain and latin is plain)
+    if latin is not plain:
+        yield View(name=_named(name, "look-alikes"), derived=latin, reads_like_language=is_plain)
+    if may_be_leet:
+        letters = Derived(text=latin.text.translate(_LEET), source=plain)
+        yield View(name=_named(name, "leet"), derived=letters, reads_like_language=is_language and has_leet)
+    words = _between_codes(latin) if is_read and not is_language else None
+    if words is not None:
+        yield View(name=_named(name, "between codes"), derived=words)
+
+
+def _as_turned(turns: Sequence[Turned], *, name: str, budget: _Budget) -> Iterator[View]:
+    """What was turned; and of what was turned as a whole the stretches that were not, which stand out in it."""
     for each in turns:
-        if budget.allows(each.derived):
-            is_telling = each.is_whole or len(each.derived.text) >= _TELLING
-            yield View(name=_named(name, each.name), derived=each.derived, reads_like_language=is_telling)
-            # What is written forwards in a text that is otherwise turned stands out when all of it is turned.
-            for back in turned(each.derived, is_tight=True, pause=budget.pause) if each.is_whole else ():
-                if budget.allows(back.derived):
-                    yield View(name=name or "text", derived=back.derived)
+        if not budget.allows(each.derived):
+            continue
+        is_telling = each.is_whole or len(each.derived.text) >= _TELLING
+        yield View(name=_named(name, each.name), derived=each.derived, reads_like_language=is_telling)
+        for back in turned(each.derived, is_tight=True, pause=budget.pause) if each.is_whole else ():
+            if budget.allows(back.derived):
+                yield View(name=name or "text", derived=back.derived)
 
 
 def _named(*names: str) -> str:
