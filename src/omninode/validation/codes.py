@@ -1,4 +1,4 @@
-"""Encoded runs in a text and what they say: base64, hexadecimal, percent encoding, HTML entities, Morse, tag characters.
+"""Encoded runs in a text and what they say: base64, hexadecimal, escapes, character codes, Morse, tag characters.
 
 A run that was itself turned (backwards, rot13) is told by how it decodes. What is decoded of one run is bounded, and so
 is the number of runs.
@@ -109,6 +109,43 @@ def _from_entities(run: str) -> str | None:
     return None if way is None else unescape(way)
 
 
+def _from_base32(run: str) -> str | None:
+    compact = "".join(run.split()).strip("=")
+    try:
+        return _readable(base64.b32decode(compact + "=" * (-len(compact) % 8)))
+    except binascii.Error:
+        return None
+
+
+def _from_escapes(run: str) -> str | None:
+    codes = [int(code, 16) for code in compiled(r"[0-9A-Fa-f]{4,6}").findall(run)]
+    return "".join(map(chr, codes)) if all(code < 0xD800 or 0xE000 <= code <= 0x10FFFF for code in codes) else None
+
+
+def _from_numbers(run: str) -> str | None:
+    """Characters by their numbers, in whichever base makes most of them letters; None when hardly any are."""
+    numbers = compiled("[0-9A-Fa-f]+").findall(run)
+    said = ["".join(map(chr, codes)) for base in _BASES if (codes := _in_base(numbers, base)) is not None]
+    best = max(said, key=_share_of_letters, default="")
+    return best if _share_of_letters(best) >= _MOSTLY_LETTERS else None
+
+
+def _in_base(numbers: list[str], base: int) -> list[int] | None:
+    try:
+        codes = [int(number, base) for number in numbers]
+    except ValueError:
+        return None
+    return codes if max(codes) < 128 else None
+
+
+def _share_of_letters(text: str) -> float:
+    return sum(map(_is_said, text)) / len(text) if text else 0.0
+
+
+def _is_said(character: str) -> bool:
+    return character.isalpha() or character in " .,'"
+
+
 def _from_morse(run: str) -> str:
     """Letters stand between spaces, words between strokes or wider gaps; a sign that is none is a question mark."""
     plain = run.lstrip(_BEFORE_MORSE).translate(_MORSE_SIGNS)
@@ -158,6 +195,10 @@ _ENTITY = (
     r"|;(?:[0-9]{2,7}#|[0-9A-Fa-fN-Sn-s]{2,6}[xXkK]#|[a-z]{2,8})&)"
 )
 _HEX = r"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){12,}|(?:[0-9N-Sn-s]{2}[ ,:]?){12,}"
+_ESCAPE = r"(?:\\u\{?|U\+)[0-9A-Fa-f]{4,6}\}?"
+_NUMBER = "(?:[0-9]{2,8}|00[0-9A-Fa-f]{2})"
+_NUMBERS = rf"\b{_NUMBER}(?:[ ,;]{{1,2}}{_NUMBER}){{11,}}\b"
+_BASES, _MOSTLY_LETTERS = (2, 8, 10, 16), 0.8
 # The International Morse Code (Recommendation ITU-R M.1677-1), letters, figures and the commonest stops.
 _MORSE_CODES = (
     ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. "
@@ -191,6 +232,9 @@ _CODES = (
         pattern=rf".*(?:{_ENTITY}.*){{3,}}",
         decode=_from_entities,
     ),
+    _Code(name="base32", anchor="[A-Z2-7]{16}", pattern="[A-Z2-7]{16,}={0,6}", decode=_from_base32),
+    _Code(name="escapes", anchor=_ESCAPE, pattern=rf"(?:{_ESCAPE}\s?){{3,}}", decode=_from_escapes),
+    _Code(name="character codes", anchor=_NUMBERS.replace("{11,}", "{11}"), pattern=_NUMBERS, decode=_from_numbers),
     _Code(name="Morse", anchor=MORSE.replace("{5,}", "{5}"), pattern=MORSE, decode=_from_morse),
 )
 

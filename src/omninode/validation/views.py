@@ -207,8 +207,8 @@ def is_leet(text: str) -> bool:
     return sum(1 for _ in islice(words, needed)) == needed
 
 
-# What remains of hexadecimal digits, percent encoding, entities or Morse without these is nothing.
-_CODE_SIGNS = "0123456789abcdef \n\t%&#x;:,.-_=/+\\|'\""
+# What remains of hexadecimal digits, percent encoding, entities, escapes or Morse without these is nothing.
+_CODE_SIGNS = "0123456789abcdef \n\t%&#xu+;:,.-_=/+\\|'\""
 _CODE_BYTES = _CODE_SIGNS.encode("ascii")
 # Longer ones are codes; with fewer of them nothing is said.
 _LONGEST_WORD, _FEWEST_WORDS = 40, 3
@@ -220,7 +220,7 @@ def _is_language(text: str) -> bool:
     if not sample.isascii():
         return True
     coded = sum(len(word) for word in sample.split() if len(word) > _LONGEST_WORD)
-    return 2 * coded < len(sample) and 8 * len(sample.encode().translate(None, _CODE_BYTES)) > len(sample)
+    return 2 * coded < len(sample) and 6 * len(sample.encode().translate(None, _CODE_BYTES)) > len(sample)
 
 
 def _between_codes(source: Derived) -> Derived | None:

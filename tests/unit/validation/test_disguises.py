@@ -45,6 +45,15 @@ ENCODERS = {
         chr(ord(letter) + 0xFEE0) if "!" <= letter <= "~" else letter for letter in text
     ),
 }
+RARER = {
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "escapes": lambda text: "".join(f"\\u{ord(letter):04x}" for letter in text),
+    "code points": lambda text: " ".join(f"U+{ord(letter):04X}" for letter in text),
+    "four digits": lambda text: " ".join(f"{ord(letter):04X}" for letter in text),
+    "decimal": lambda text: ", ".join(str(ord(letter)) for letter in text),
+    "octal": lambda text: " ".join(f"{ord(letter):03o}" for letter in text),
+    "binary": lambda text: " ".join(f"{ord(letter):08b}" for letter in text),
+}
 # Tag characters stand for ASCII only; and letters spaced twice have lost where a word ends.
 NO_PAIRS = {("tags", "tags"), ("tags", "full width"), ("spaced", "spaced")}
 PAIRS = [pair for pair in itertools.product(ENCODERS, ENCODERS) if pair not in NO_PAIRS]
@@ -79,11 +88,11 @@ def test_a_pair_of_encodings_hides_nothing_and_accuses_nobody(outer, inner):
     assert [text for text in BENIGN if _score(encoded(text)) >= BLOCKS] == []
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_one_encoding_hides_nothing_and_accuses_nobody(name):
-    missed = [text for text in ATTACKS if _score(ENCODERS[name](text)) < BLOCKS]
+@pytest.mark.parametrize("encode", [*ENCODERS.values(), *RARER.values()], ids=[*ENCODERS, *RARER])
+def test_one_encoding_hides_nothing_and_accuses_nobody(encode):
+    missed = [text for text in ATTACKS if _score(encode(text)) < BLOCKS]
     assert len(missed) <= len(ATTACKS) / 20, missed
-    assert [text for text in BENIGN if _score(ENCODERS[name](text)) >= BLOCKS] == []
+    assert [text for text in BENIGN if _score(encode(text)) >= BLOCKS] == []
 
 
 @pytest.mark.parametrize("name", ["rot13", "reversed", "spaced", "tags", "base64"])
@@ -157,6 +166,15 @@ def test_morse_is_read_and_its_signs_accuse_nobody(around):
     missed = [text for text in plain if _score(around.format(_in_morse(text))) < BLOCKS]
     assert len(missed) <= len(plain) / 20, missed
     assert [text for text in BENIGN if _score(around.format(_in_morse(text))) >= BLOCKS] == []
+
+
+def test_lists_of_numbers_are_no_letters():
+    for text in (
+        "12, 15, 18, 22, 31, 45, 52, 61, 64, 70, 77, 83, 90",
+        "1999 2000 2001 2002 " * 5,
+        "72 101 " + "300 " * 12,
+    ):
+        assert not list(decoded(Derived(text=text)))
 
 
 def test_rules_and_lists_are_no_morse():
