@@ -88,16 +88,14 @@ def _readings(
     is_coded = depth > 0 and not (hints <= {_LEET_HINT} and cased.text.isascii() and hidden.text.isascii())
     close = closed(cased) if is_coded else None
     is_spaced = close is not None and len(cased.text) - len(close.text) > len(cased.text) // 6
+    is_language = _MORSE_HINT not in hints and _is_language(latin.text)
+    said = latin if is_language else _between_codes(latin)
     # Letters on their own say nothing of what follows what.
-    turns = [] if is_spaced else [each for each in turned(latin, pause=budget.pause) if _is_language(each.derived.text)]
+    found = [] if is_spaced or said is None else turned(said, pause=budget.pause)
+    turns = [each for each in found if _is_language(each.derived.text)]
     is_disguised = is_spaced or any(each.is_whole for each in turns)
     yield from _as_written(
-        plain,
-        latin,
-        name=name,
-        is_read=is_read and not is_disguised,
-        is_whole=_MORSE_HINT not in hints,
-        may_be_leet=may_be_leet,
+        plain, latin, said if is_read and not is_disguised else None, name=name, may_be_leet=may_be_leet
     )
     inner = [("spaced", close), ("tag characters", hidden_tags(hidden)), *decoded(cased)] if is_coded else []
     for code, derived in inner:
@@ -114,24 +112,22 @@ def _readings(
 
 
 def _as_written(
-    plain: Derived, latin: Derived, *, name: str, is_read: bool, is_whole: bool, may_be_leet: bool
+    plain: Derived, latin: Derived, said: Derived | None, *, name: str, may_be_leet: bool
 ) -> Iterator[View]:
     """The plain reading, with look-alikes as letters, with digits as letters, and without the codes in it.
 
-    The model reads one of them, where it `is_read`: the words between the codes unless it `is_whole` and language.
+    The model reads one of them at most: what is `said`, which is all of it or the words between the codes.
     """
-    is_language = is_read and is_whole and _is_language(latin.text)
     has_leet = may_be_leet and is_leet(latin.text)
-    is_plain = is_language and not has_leet
+    is_plain = said is latin and not has_leet
     yield View(name=name or "text", derived=plain, reads_like_language=is_plain and latin is plain)
     if latin is not plain:
         yield View(name=_named(name, "look-alikes"), derived=latin, reads_like_language=is_plain)
     if may_be_leet:
         letters = Derived(text=latin.text.translate(_LEET), source=plain)
-        yield View(name=_named(name, "leet"), derived=letters, reads_like_language=is_language and has_leet)
-    words = _between_codes(latin) if is_read and not is_language else None
-    if words is not None:
-        yield View(name=_named(name, "between codes"), derived=words)
+        yield View(name=_named(name, "leet"), derived=letters, reads_like_language=said is latin and has_leet)
+    if said is not None and said is not latin:
+        yield View(name=_named(name, "between codes"), derived=said)
 
 
 def _as_turned(turns: Sequence[Turned], *, name: str, budget: _Budget) -> Iterator[View]:
