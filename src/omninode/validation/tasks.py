@@ -208,6 +208,8 @@ def _read(
     if findings:
         return (), findings
     for index, task in enumerate(tasks):
+        if index % _AT_ONCE == 0:
+            pause()
         if (
             4 * len(task.description) > limits.max_task_bytes
             and (size := size_bytes(task.description)) > limits.max_task_bytes

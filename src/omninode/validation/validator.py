@@ -30,6 +30,9 @@ from omninode.validation.unicode import clean
 
 __all__ = ["InputValidator"]
 
+# Tasks looked at between two pauses.
+_AT_ONCE = 500
+
 
 class InputValidator:
     """Validates input under one policy. It keeps no state between calls, so calls may overlap."""
@@ -167,11 +170,16 @@ class _Work:
         policy = self._policy
         tasks, findings = parse_tasks(data, known_agents=policy.known_agents, limits=policy, pause=self._pace.pause)
         self._findings += findings
-        quiet = self._quiet(tasks)
-        self._tasks = tuple(
-            task if is_quiet else self._screened(task, f"tasks[{index}]")
-            for index, (task, is_quiet) in enumerate(zip(tasks, quiet, strict=True))
-        )
+        # All of them first, so that names they use for placeholders are known before any is given out.
+        quiet: list[bool] = []
+        for start in range(0, len(tasks), _AT_ONCE):
+            quiet += self._quiet(tasks[start : start + _AT_ONCE])
+        screened: list[TaskModel] = []
+        for index, task in enumerate(tasks):
+            if index % _AT_ONCE == 0:
+                self._pace.pause()
+            screened.append(task if quiet[index] else self._screened(task, f"tasks[{index}]"))
+        self._tasks = tuple(screened)
 
     def _quiet(self, tasks: Sequence[TaskModel]) -> list[bool]:
         """Which tasks hold no text that has to be looked at by itself."""
