@@ -161,7 +161,7 @@ def _matches(rule: _Rule, text: str) -> Iterable[Secret]:
         if rule.unless_followed is not None and rule.unless_followed.match(text[end : end + 2]):
             continue
         value = text[start:end]
-        if _bits_per_character(value) >= rule.entropy and rule.check(value):
+        if rule.check(value) and (not rule.entropy or _bits_per_character(value) >= rule.entropy):
             yield Secret(start=start, end=end, kind=rule.kind)
 
 

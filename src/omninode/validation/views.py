@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import groupby, islice
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,7 @@ def _readings(
     close = closed(cased) if is_coded else None
     is_spaced = close is not None and len(cased.text) - len(close.text) > len(cased.text) // 6
     is_language = _MORSE_HINT not in hints and _is_language(latin.text)
-    said = latin if is_language else _between_codes(latin)
+    said = latin if is_language else _between_codes(latin, pause=budget.pause)
     # Letters on their own say nothing of what follows what.
     found = [] if is_spaced or said is None else turned(said, pause=budget.pause)
     turns = [each for each in found if _is_language(each.derived.text)]
@@ -208,6 +208,9 @@ _CODE_SIGNS = "0123456789abcdef \n\t%&#xu+;:,.-_=/+\\|'\""
 _CODE_BYTES = _CODE_SIGNS.encode("ascii")
 # Longer ones are codes; with fewer of them nothing is said.
 _LONGEST_WORD, _FEWEST_WORDS = 40, 3
+# Words beside each other that each hold more than such signs.
+_SAID_WORD = rf"\S*[^\s{re2.escape(_CODE_SIGNS.strip())}]\S*"
+_SAID = rf"{_SAID_WORD}(?:\s+{_SAID_WORD})*"
 
 
 def _is_language(text: str) -> bool:
@@ -219,28 +222,29 @@ def _is_language(text: str) -> bool:
     return 2 * coded < len(sample) and 6 * len(sample.encode().translate(None, _CODE_BYTES)) > len(sample)
 
 
-def _between_codes(source: Derived) -> Derived | None:
+def _between_codes(source: Derived, *, pause: Callable[[], None] = lambda: None) -> Derived | None:
     """What stands in words between the codes, numbers and signs of a text; None when that is next to nothing."""
-    pieces, count = Pieces(), 0
-    for is_said, group in groupby(_words(source.text), key=lambda word: word[2]):
-        if not is_said:
-            continue
-        words = list(group)
-        start, end = words[0][0], words[-1][1]
-        if count:
-            pieces.add("\n", start=start, end=start, is_copy=False)
-        pieces.add(source.text[start:end], start=start, end=end)
-        count += len(words)
+    text, pieces, count = source.text, Pieces(), 0
+    for match in compiled(_SAID).finditer(text):
+        pause()
+        for start, end in _without_long_words(text, *match.span()):
+            if count:
+                pieces.add("\n", start=start, end=start, is_copy=False)
+            pieces.add(text[start:end], start=start, end=end)
+            count += len(text[start:end].split())
     return pieces.derived(source) if count >= _FEWEST_WORDS else None
 
 
-def _words(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Where each word stands, and whether it says anything to a reader."""
-    end = 0
-    for word in text.split():
-        start = text.find(word, end)
-        end = start + len(word)
-        yield start, end, len(word) <= _LONGEST_WORD and bool(word.strip(_CODE_SIGNS))
+def _without_long_words(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The stretch, or what is left of it on either side of words that are too long to be any."""
+    for word in text[start:end].split():
+        if len(word) > _LONGEST_WORD:
+            place = text.find(word, start, end)
+            if place > start:
+                yield start, place
+            start = place + len(word)
+    if start < end:
+        yield start, end
 
 
 def _fold(character: str) -> str:
