@@ -127,7 +127,7 @@ def _as_written(
         letters = Derived(text=latin.text.translate(_LEET), source=plain)
         yield View(name=_named(name, "leet"), derived=letters, reads_like_language=said is latin and has_leet)
     if said is not None and said is not latin:
-        yield View(name=_named(name, "between codes"), derived=said)
+        yield View(name=_named(name, "words between codes"), derived=said)
 
 
 def _as_turned(turns: Sequence[Turned], *, name: str, budget: _Budget) -> Iterator[View]:
