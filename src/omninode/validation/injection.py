@@ -148,8 +148,12 @@ def _joined(ruled: Verdict | None, learned: Verdict | None) -> Verdict | None:
     """The stronger of the two with the evidence of both; what is only talked about is not refused for its wording."""
     if ruled is None or learned is None:
         return ruled or learned
-    most = _TALKED_ABOUT_MOST if ruled.is_talked_about else 1.0
-    score = max(ruled.score, min(learned.score, most))
+    learned_score = learned.score
+    if ruled.is_talked_about:
+        # A phrase that is quoted is strange wording itself, so coming near the threshold by it says nothing more.
+        is_over = learned.odds is not None and learned.odds >= 0.0
+        learned_score = min(learned.score, _TALKED_ABOUT_MOST) if is_over else 0.0
+    score = max(ruled.score, learned_score)
     # A rule points at the phrase, the model only at a window.
     return replace(ruled, score=score, evidence=(*ruled.evidence, *learned.evidence), odds=learned.odds)
 
