@@ -36,6 +36,10 @@ class Disk:
         self.synced.append(os.fstat(descriptor).st_size)
 
 
+# So long that only those who wait bring a sync about.
+SLOW = SpoolConfig(sync_interval_s=3600)
+
+
 def failing_disk() -> Disk:
     disk = Disk()
     disk.error = OSError(5, "Input/output error")
@@ -43,8 +47,13 @@ def failing_disk() -> Disk:
     return disk
 
 
-# So long that only those who wait bring a sync about.
-SLOW = SpoolConfig(sync_interval_s=3600)
+async def failed_put(folder: Path) -> tuple[Disk, Spool]:
+    """A spool that has been told a row, on a disk that failed to sync it."""
+    disk = failing_disk()
+    spool = Spool(folder, config=SLOW, sync=disk)
+    with pytest.raises(SpoolError, match="Input/output error"):
+        await spool.put_ledger("t", {"n": 1})
+    return disk, spool
 
 
 async def until(event: threading.Event) -> None:
@@ -113,18 +122,12 @@ async def test_sync_that_fails_before_anybody_waits_acknowledges_nothing(
 ) -> None:
     """The thread may be quicker than who put the row: here it always is."""
     monkeypatch.setattr(GroupSync, "note", lambda self, target, hurry: self._round(target))
-    disk = failing_disk()
-    spool = Spool(tmp_path, config=SLOW, sync=disk)
-    with pytest.raises(SpoolError, match="Input/output error"):
-        await spool.put_ledger("t", {"n": 1})
+    await failed_put(tmp_path)
 
 
 @pytest.mark.fault
 async def test_round_without_anything_to_sync_does_not_end_the_trouble(tmp_path: Path) -> None:
-    disk = failing_disk()
-    spool = Spool(tmp_path, config=SLOW, sync=disk)
-    with pytest.raises(SpoolError):
-        await spool.put_ledger("t", {"n": 1})
+    _, spool = await failed_put(tmp_path)
     [track] = spool.tracks()
     spool._sync._round(track)
     assert "Input/output error" in (spool.statistics().disk_error or "")
@@ -132,10 +135,7 @@ async def test_round_without_anything_to_sync_does_not_end_the_trouble(tmp_path:
 
 @pytest.mark.fault
 async def test_row_after_a_failed_sync_goes_to_another_file(tmp_path: Path) -> None:
-    disk = failing_disk()
-    spool = Spool(tmp_path, config=SLOW, sync=disk)
-    with pytest.raises(SpoolError):
-        await spool.put_ledger("t", {"n": 1})
+    disk, spool = await failed_put(tmp_path)
     disk.error = None
     await spool.put_ledger("t", {"n": 2})
     assert sorted(path.stem[-1] for path in tmp_path.rglob("*.seg")) == ["1", "2"]
