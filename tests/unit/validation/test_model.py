@@ -165,13 +165,17 @@ def test_no_source_has_more_say_in_the_threshold_for_having_more_texts():
     assert threshold > conformal(scores, rate=0.01)
 
 
-def test_sources_that_are_hard_on_purpose_have_a_limit_of_their_own():
+def test_the_strictest_of_three_limits_counts():
     random = np.random.default_rng(6)
-    scores = np.concatenate((random.normal(size=3_000), random.normal(loc=3.0, size=3_000)))
-    source = np.repeat(["plain", "hard"], 3_000)
-    threshold = placed(scores, source, hard=["hard"])
-    assert (scores[3_000:] > threshold).mean() == pytest.approx(0.03, abs=0.001)
-    assert placed(scores, source, hard=(), aside=["hard"]) == conformal(scores[:3_000], rate=0.01)
+    plain, hard = random.normal(size=6_000), random.normal(loc=3.0, size=6_000)
+    few, all_of_it = np.concatenate((plain, hard[:300])), np.concatenate((plain, hard))
+    source = np.repeat(["plain", "hard"], 6_000)
+    # Few hard ones: three in a hundred of them. As many as here: one in a hundred of all.
+    assert (hard[:300] > placed(few, source[: few.size], hard=["hard"])).mean() == pytest.approx(0.03, abs=0.01)
+    assert (all_of_it > placed(all_of_it, source, hard=["hard"])).mean() == pytest.approx(0.01, abs=0.001)
+    # Of sources set aside only that counts.
+    assert placed(few, source[: few.size], hard=(), aside=["hard"]) == conformal(few, rate=0.01)
+    assert placed(plain, source[: plain.size], hard=()) == conformal(plain, rate=0.01)
 
 
 def test_near_copies_count_as_one_text_in_the_threshold():

@@ -236,14 +236,19 @@ def placed(
 ) -> float:
     """Where one in a hundred ordinary texts passes, and three of those from sources that are `hard` on purpose.
 
-    Sources set `aside` have no say; `copies` as for `conformal`.
+    The former with the same say for each source, and of all texts together, hard ones among them; the strictest counts.
+    Sources set `aside` have a say in the last of these only; `copies` as for `conformal`, of each source.
     """
     number = np.array(copies) if copies is not None else np.arange(len(benign))
 
     def of(chosen: npt.NDArray[np.bool_], rate: float) -> float:
         return conformal(benign[chosen], rate=rate, source=source[chosen].tolist(), copies=number[chosen].tolist())
 
-    return max(of(~np.isin(source, [*hard, *aside]), RATE), of(np.isin(source, hard), _HARD_RATE))
+    return max(
+        of(~np.isin(source, [*hard, *aside]), RATE),
+        of(np.isin(source, hard), _HARD_RATE),
+        conformal(benign, rate=RATE),
+    )
 
 
 def calibrated(
